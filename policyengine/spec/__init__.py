@@ -1,0 +1,1 @@
+"""Typed, frozen configuration: what YAML may say, and every rule it must keep."""

@@ -1,0 +1,39 @@
+"""Thresholds of the gate. Every value here is a floor that must hold besides the statistical test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from policyengine.spec.rules import at_least, in_range
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FloorsSpec:
+    """The plain criteria.
+
+    Per window and arm: at least `trades_min` closing trades, of which `losing_trades_min` lost. At least `windows_min`
+    pairwise non-overlapping windows must meet both. `trade_drop_max` is the largest tolerated fall of the number of
+    trades, as a fraction of the baseline's; `reject_rate_rise_max` the largest tolerated rise of the reject rate.
+    """
+
+    trades_min: int
+    losing_trades_min: int
+    windows_min: int
+    trade_drop_max: float
+    reject_rate_rise_max: float
+
+    def __post_init__(self) -> None:
+        """Refuse floors that would let nothing or everything through."""
+        at_least("trades_min", self.trades_min, 1)
+        at_least("losing_trades_min", self.losing_trades_min, 1)
+        at_least("windows_min", self.windows_min, 1)
+        in_range("trade_drop_max", self.trade_drop_max, 0.0, 1.0)
+        in_range("reject_rate_rise_max", self.reject_rate_rise_max, 0.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateSpec:
+    """What a candidate must show. `soft` names the criteria that a signed reason may override; every other one is hard."""
+
+    floors: FloorsSpec
+    soft: tuple[str, ...] = ()

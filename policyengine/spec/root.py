@@ -1,0 +1,138 @@
+"""The whole configuration, the two arms it names, and the hashes that identify what decides sizes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from policyengine.errors import ConfigError
+from policyengine.records import Arm
+from policyengine.spec.bind import bind, plain, unknown
+from policyengine.spec.evidence import EvidenceSpec
+from policyengine.spec.execution import ExecutionSpec
+from policyengine.spec.gate import GateSpec
+from policyengine.spec.limits import LimitsSpec
+from policyengine.spec.signals import SignalsSpec
+from policyengine.spec.sizing import SizingSpec
+from policyengine.spec.sleeves import SleevesSpec
+from policyengine.spec.source import SourceSpec
+from policyengine.spec.task import TaskSpec
+from policyengine.spec.universe import UniverseSpec
+from policyengine.spec.window import WindowSpec
+
+ARM_SECTIONS = ("sizing", "sleeves", "limits")
+"""What an arm may change. Everything else is common to both, so that nothing but the sizing policy differs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmSpec:
+    """One sizing policy in full."""
+
+    name: str
+    sizing: SizingSpec
+    sleeves: SleevesSpec
+    limits: LimitsSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeSpec:
+    """What a run may use of the machine."""
+
+    memory_limit_mb: int
+    state_dir: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """Everything that one run is told."""
+
+    universe: UniverseSpec
+    source: SourceSpec
+    signals: SignalsSpec
+    execution: ExecutionSpec
+    window: WindowSpec
+    evidence: EvidenceSpec
+    gate: GateSpec
+    task: TaskSpec
+    runtime: RuntimeSpec
+    seed: int
+    baseline: ArmSpec
+    candidate: ArmSpec
+
+    def arm(self, arm: Arm) -> ArmSpec:
+        """The sizing policy of `arm`."""
+        return self.baseline if arm is Arm.BASELINE else self.candidate
+
+    def policy_hash(self, arm: Arm) -> str:
+        """Identity of what decides the sizes of `arm`: the resolved {signals, sizing, sleeves, limits, execution}; its name does not."""
+        spec = self.arm(arm)
+        parts = {name: getattr(spec, name) for name in ARM_SECTIONS}
+        return digest({**parts, "signals": self.signals, "execution": self.execution})
+
+    def config_hash(self) -> str:
+        """Identity of the resolved configuration, but for what cannot change a result: the task and what the machine may use."""
+        return digest({k: v for k, v in plain(self).items() if k not in ("task", "runtime")})
+
+
+def bind_spec(value: Mapping[str, Any]) -> Spec:
+    """Bind the composed configuration.
+
+    `evidence.arms` gives each arm a `name` and what it changes of the composed sections; the rest is as composed.
+
+    Raises:
+        ConfigError: naming the path, the value and the rule.
+    """
+    sections = [*ARM_SECTIONS, *(f.name for f in fields(Spec) if f.name not in tuple(Arm))]
+    for key in value:
+        if key not in sections:
+            raise ConfigError(str(key), unknown("key", str(key), sections))
+    rest = {k: v for k, v in value.items() if k not in ARM_SECTIONS}
+    composed = {name: value.get(name) for name in ARM_SECTIONS}
+    for name, section in composed.items():
+        if section is None:
+            raise ConfigError(name, "is required and not given")
+    for name, cls in (("sizing", SizingSpec), ("sleeves", SleevesSpec), ("limits", LimitsSpec)):
+        bind(cls, composed[name], name)  # here, so that a mistake is named where it was made and not under an arm
+    evidence = dict(_mapping(rest.get("evidence"), "evidence"))
+    arms = _mapping(evidence.pop("arms", None), "evidence.arms")
+    rest["evidence"] = evidence
+    bound = {}
+    for arm in Arm:
+        changes = _mapping(arms.get(arm.value), f"evidence.arms.{arm}")
+        bound[arm.value] = plain(bind(ArmSpec, _merge(composed, changes), f"evidence.arms.{arm}"))
+    for key in arms:
+        if key not in bound:
+            raise ConfigError(f"evidence.arms.{key}", f"unknown arm '{key}'; known: {', '.join(Arm)}")
+    return bind(Spec, {**rest, **bound})
+
+
+def digest(value: object) -> str:
+    """SHA-256 of `value` in canonical JSON: sorted keys, no spaces, shortest floats, no NaN."""
+    return hashlib.sha256(json.dumps(plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False).encode()).hexdigest()
+
+
+def differences(left: object, right: object, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Dotted paths at which two configurations differ, with both values; an absent one is None."""
+    left, right = plain(left), plain(right)
+    if isinstance(left, Mapping) and isinstance(right, Mapping):
+        for key in sorted({*left, *right}):
+            yield from differences(left.get(key), right.get(key), f"{path}.{key}" if path else key)
+    elif left != right:
+        yield path, left, right
+
+
+def _merge(base: object, changes: object) -> Any:
+    if isinstance(base, Mapping) and isinstance(changes, Mapping):
+        return {**base, **{k: _merge(base.get(k), v) for k, v in changes.items()}}
+    return changes
+
+
+def _mapping(value: object, path: str) -> Mapping[str, Any]:
+    if value is None:
+        raise ConfigError(path, "is required and not given")
+    if not isinstance(value, Mapping):
+        raise ConfigError(path, f"{value!r} is not a mapping")
+    return value

@@ -1,0 +1,36 @@
+"""Tasks and their arguments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from policyengine.records import Stage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateTask:
+    """Make evidence and decide for `stage`."""
+
+    KIND: ClassVar[str] = "evaluate"
+    stage: Stage = Stage.CANARY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectTask:
+    """Rebuild matrix and gate of the sweep in folder `path`."""
+
+    KIND: ClassVar[str] = "collect"
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateTask:
+    """Decide for `stage` on the evidence at `path`; None is the canonical artifact."""
+
+    KIND: ClassVar[str] = "gate"
+    stage: Stage = Stage.CANARY
+    path: str | None = None
+
+
+TaskSpec = EvaluateTask | CollectTask | GateTask
