@@ -1,0 +1,6 @@
+WITH summary AS (SELECT count(*) AS n, min(realized_pnl) AS smallest FROM canonical.closing_trades)
+SELECT concat_ws(' ', trade_id, symbol, strftime(traded_at, '%Y-%m-%dT%H:%M:%SZ'), 'realized_pnl', realized_pnl), n
+FROM canonical.closing_trades, summary
+WHERE smallest > 0
+ORDER BY traded_at, trade_id
+LIMIT 5

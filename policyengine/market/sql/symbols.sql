@@ -1,0 +1,1 @@
+SELECT DISTINCT symbol FROM canonical.{view} ORDER BY symbol
