@@ -1,0 +1,1 @@
+"""From confidence to feasible weights: sizing overlay, sleeves, shell."""
