@@ -1,0 +1,1 @@
+"""Target weights to fills, and the book they leave."""

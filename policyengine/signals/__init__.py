@@ -1,0 +1,1 @@
+"""Signals: engines, and which signal is in force when."""
