@@ -1,0 +1,142 @@
+"""The evidence artifact: everything one decision rests on, in a form that can be read back and decided again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import policyengine
+from policyengine.errors import DataError
+from policyengine.evidence.evidence import Evidence
+from policyengine.evidence.gate import Decision, Facts, independent_rows
+from policyengine.evidence.matrix import EvidenceRow, Measures, flat
+from policyengine.records import Arm, Criterion, Finding, Stage, Status, Verdict, Window
+from policyengine.spec.bind import plain
+from policyengine.spec.root import Spec, differences
+
+SCHEMA = 1
+
+
+def artifact(
+    spec: Spec, evidence: Evidence, facts: Facts, decision: Decision, *, data_hash: str, findings: Sequence[Finding], run_id: str, created_at: str
+) -> dict[str, Any]:
+    """The artifact as a mapping that JSON can hold. `run_id` and `created_at` are all that differs between equal runs."""
+    sessions = evidence.baseline.sessions.astype("datetime64[D]")
+    return {
+        "schema": SCHEMA,
+        "run_id": run_id,
+        "created_at": created_at,
+        "kind": evidence.kind,
+        "stage": facts.stage.value,
+        "passed": decision.passed,
+        "verdict": decision.verdict.value,
+        "arms": {arm.value: spec.arm(arm).name for arm in Arm},
+        "hashes": {
+            "policy": spec.policy_hash(Arm.CANDIDATE),
+            "baseline": spec.policy_hash(Arm.BASELINE),
+            "config": spec.config_hash(),
+            "data": data_hash,
+            "code": code_hash(),
+        },
+        "version": policyengine.__version__,
+        "config": plain(spec),
+        "arm_differences": [{"path": p, "baseline": b, "candidate": c} for p, b, c in differences(spec.baseline, spec.candidate) if p != "name"],
+        "sample": {"start_date": str(sessions[0]), "end_date": str(sessions[-1]), "sessions": int(sessions.size)},
+        "windows": [row_mapping(row) for row in facts.rows],
+        "independent_windows": list(independent_rows(facts.rows, spec.gate.floors)),
+        "pooled": {"baseline": dict(facts.baseline), "candidate": dict(facts.candidate), "delta": facts.delta},
+        "breaches": facts.breaches,
+        "audited_frac": list(facts.audited_frac),
+        "criteria": [plain(c) for c in decision.criteria],
+        "findings": [plain(f) for f in findings],
+        "notes": list(evidence.notes),
+        "counts": dict(evidence.counts),
+    }
+
+
+def verdict_record(made: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
+    """What every face of the result is drawn from: the verdict, why, and where the files are."""
+    keys = ("schema", "run_id", "created_at", "kind", "stage", "passed", "verdict", "arms", "hashes", "sample", "criteria", "findings", "notes")
+    return {**{key: made[key] for key in keys}, "files": dict(files)}
+
+
+def facts_of(made: Mapping[str, Any], stage: Stage) -> Facts:
+    """The facts that a stored artifact holds, to decide on again.
+
+    Raises:
+        DataError: the artifact lacks something or is of another schema.
+    """
+    if made.get("schema") != SCHEMA:
+        raise DataError("evidence", f"schema {made.get('schema')!r} is not {SCHEMA}")
+    try:
+        return Facts(
+            kind=made["kind"],
+            stage=stage,
+            rows=tuple(row_of(row) for row in made["windows"]),
+            baseline=made["pooled"]["baseline"],
+            candidate=made["pooled"]["candidate"],
+            breaches=made["breaches"],
+            audited_frac=(made["audited_frac"][0], made["audited_frac"][1]),
+        )
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise DataError("evidence", f"is not an artifact: {type(error).__name__} {error}") from error
+
+
+def row_mapping(row: EvidenceRow) -> dict[str, Any]:
+    """An evidence row as stored."""
+    return {
+        **{k: v for k, v in flat(row).items() if not k.startswith(("baseline_", "candidate_", "delta_")) or k == "baseline_hash"},
+        "baseline": dict(row.baseline),
+        "candidate": dict(row.candidate),
+        "delta": row.delta,
+    }
+
+
+def row_of(stored: Mapping[str, Any]) -> EvidenceRow:
+    """The reverse of `row_mapping`."""
+    window = Window(
+        label=stored["window"], start_date=date.fromisoformat(stored["start_date"]), end_date=date.fromisoformat(stored["end_date"])
+    )
+    return EvidenceRow(
+        window=window,
+        sessions=stored["sessions"],
+        policy_hash=stored["policy_hash"],
+        baseline_hash=stored["baseline_hash"],
+        baseline=_measures(stored["baseline"]),
+        candidate=_measures(stored["candidate"]),
+        error=stored["error"],
+    )
+
+
+def criterion_of(stored: Mapping[str, Any]) -> Criterion:
+    """A stored criterion as a record."""
+    interval = stored.get("interval")
+    return Criterion(**{**stored, "status": Status(stored["status"]), "interval": None if interval is None else (interval[0], interval[1])})
+
+
+def verdict_of_record(record: Mapping[str, Any]) -> Verdict:
+    """The verdict that a record states."""
+    return Verdict(record["verdict"])
+
+
+def code_hash() -> str:
+    """SHA-256 over every Python and SQL file of the package and its schemas, by relative path and content."""
+    import schemas  # noqa: PLC0415 - only its place is wanted
+
+    whole = hashlib.sha256()
+    for package in (policyengine, schemas):
+        root = Path(package.__path__[0])
+        for path in sorted((*root.rglob("*.py"), *root.rglob("*.sql"))):
+            whole.update(f"{root.name}/{path.relative_to(root).as_posix()}\0".encode())
+            whole.update(hashlib.sha256(path.read_bytes()).digest())
+    return whole.hexdigest()
+
+
+def _measures(stored: Mapping[str, Any]) -> Measures:
+    for name, value in stored.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise DataError("evidence", f"{name} {value!r} is not a number")
+    return stored

@@ -1,0 +1,31 @@
+"""What every kind of evidence comes to: two arms over the same sessions, and what is known of how they traded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from policyengine.evidence.metrics import ArmSeries
+from policyengine.records import Finding
+
+Table = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """Both arms, and what the gate and the files need of how they came about.
+
+    `breaches` counts sessions that ended above an enforced limit, None where positions are unknown; `audited_frac` is the
+    share of fills that name their signal, by arm; `notes` say what this kind of evidence cannot show; `tables` are columns
+    to store, by file name; `counts` are facts for the record.
+    """
+
+    kind: str
+    baseline: ArmSeries
+    candidate: ArmSeries
+    breaches: int | None
+    audited_frac: tuple[float | None, float | None]
+    notes: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)

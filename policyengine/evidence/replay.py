@@ -1,0 +1,157 @@
+"""Replay evidence: both arms trade one signal stream over one panel; nothing but sizing, sleeves and limits differs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policyengine.allocation.cycle import Targets, grid, targets
+from policyengine.evidence.evidence import Evidence, Table
+from policyengine.evidence.metrics import BUCKETS, ArmSeries
+from policyengine.execution.replay import GUARDRAILS, Curves, Reject, replay
+from policyengine.market.panel import PricePanel
+from policyengine.records import Arm
+from policyengine.signals.stream import Stream
+from policyengine.spec.root import Spec
+
+Floats = NDArray[np.float64]
+
+
+def replay_evidence(spec: Spec, panel: PricePanel, stream: Stream, *, progress: Callable[[int, int], None] | None = None) -> Evidence:
+    """Replay both arms of `spec` over the panel.
+
+    Raises:
+        BrokenInvariant: the accounting identity or the limits do not hold.
+    """
+    asked = grid(stream, spec.universe)
+    wanted = {arm: targets(spec.arm(arm), stream, asked, spec.universe, allow_short=spec.execution.allow_short) for arm in Arm}
+    rate = cash_rate(panel, spec.universe.cash_rate_symbol)
+    curves = replay(
+        panel,
+        np.stack([wanted[arm].weights for arm in Arm]),
+        [wanted[arm].limits for arm in Arm],
+        spec.execution,
+        rate=rate,
+        capital=spec.evidence.capital,
+        progress=progress,
+    )
+    followed = _followed(stream, curves)
+    audited = [float((followed[curves.fills.policy == p] >= 0).mean()) if (curves.fills.policy == p).any() else None for p in range(2)]
+    series = [_series(spec, panel, curves, rate, p, spec.arm(arm).name) for p, arm in enumerate(Arm)]
+    return Evidence(
+        kind="replay",
+        baseline=series[0],
+        candidate=series[1],
+        breaches=int(curves.breach.sum()),
+        audited_frac=(audited[0], audited[1]),
+        notes=() if stream.unused == 0 else (f"{stream.unused} signals fall outside the sessions of the prices and were not used",),
+        tables={
+            "signals": signal_table(stream, wanted[Arm.CANDIDATE]),
+            "trades": _trade_table(spec, panel, stream, curves, wanted, followed),
+            "exposure": _exposure_table(panel, series),
+        },
+        counts={
+            "limit_held_over_sessions": int(curves.held_over.sum()),
+            **{f"rejects_{reason.name.lower()}": int(curves.rejects[..., reason].sum()) for reason in Reject},
+        },
+    )
+
+
+def cash_rate(panel: PricePanel, symbol: str | None) -> Floats:
+    """Risk-free return over each session, (T,): that of instrument `symbol`; 0 without one, and before its first bar."""
+    if symbol is None or symbol not in panel.symbols:
+        return np.zeros(panel.sessions.size)
+    close = panel.close[:, panel.symbols.index(symbol)]
+    rate = np.zeros(close.size)
+    rate[1:] = close[1:] / close[:-1] - 1.0
+    return np.where(np.isfinite(rate), rate, 0.0)
+
+
+def _series(spec: Spec, panel: PricePanel, curves: Curves, rate: Floats, p: int, name: str) -> ArmSeries:
+    code = np.array([BUCKETS.index(spec.universe.bucket(symbol)) for symbol in panel.symbols])
+    fills = curves.fills
+    closing = (fills.policy == p) & (fills.closed > 0.0)
+    size = np.abs(curves.exposure[p])
+    return ArmSeries(
+        name=name,
+        sessions=panel.sessions,
+        nav=curves.nav[p],
+        capital=spec.evidence.capital,
+        rate=rate,
+        periods_per_year=panel.periods_per_year,
+        trade_session=fills.session[closing],
+        trade_pnl=fills.realized[closing],
+        trade_bucket=code[fills.instrument[closing]],
+        cost=curves.cost[p],
+        traded=curves.traded[p],
+        requests=curves.requests[p],
+        rejects=curves.rejects[p][:, list(GUARDRAILS)].sum(axis=1),
+        exposure=np.stack([size[:, code == b].sum(axis=1) for b in range(len(BUCKETS))], axis=1),
+    )
+
+
+def _followed(stream: Stream, curves: Curves) -> NDArray[np.int64]:
+    """Row of the signal that each fill follows: the one in force at its decision, or the last that was; -1 if there was none."""
+    session = np.arange(stream.in_force.shape[0])[:, None]
+    last = np.maximum.accumulate(np.where(stream.in_force >= 0, session, -1), axis=0)
+    decided, column = curves.fills.session - 1, curves.fills.instrument
+    spoken = last[decided, column]
+    rows: NDArray[np.int64] = np.where(spoken >= 0, stream.in_force[np.maximum(spoken, 0), column], -1).astype(np.int64)
+    return rows
+
+
+def signal_table(stream: Stream, candidate: Targets) -> Table:
+    """Every actionable signal with what the candidate's overlay made of it, factor by factor."""
+    rows, sized = stream.rows, candidate.sized
+    return {
+        "signal_id": list(rows.signal_id),
+        "symbol": [rows.symbols[code] for code in rows.code.tolist()],
+        "signalled_at": rows.signalled_at,
+        "direction": rows.direction,
+        "strength": rows.strength,
+        "edge_score": rows.edge_score,
+        "source": list(rows.source),
+        "regime": list(rows.regime),
+        "horizon_days": rows.horizon_days,
+        "base_confidence": rows.confidence,
+        **{f"factor_{name}": sized.factors[i] for i, name in enumerate(sized.names)},
+        "effective_confidence": sized.effective,
+    }
+
+
+def _trade_table(
+    spec: Spec, panel: PricePanel, stream: Stream, curves: Curves, wanted: dict[Arm, Targets], followed: NDArray[np.int64]
+) -> Table:
+    fills, rows = curves.fills, stream.rows
+    ids = np.append(rows.signal_id, "")
+    arms = list(Arm)
+    base = np.append(rows.confidence, np.nan)[followed]
+    effective = np.stack([np.append(wanted[arm].sized.effective, np.nan) for arm in arms])[fills.policy, followed]
+    names = np.array(panel.symbols, dtype=object)
+    bucket = np.array([spec.universe.bucket(symbol).value for symbol in panel.symbols], dtype=object)
+    return {
+        "trade_id": [f"t_{arms[p][0]}{n:07d}" for n, p in enumerate(fills.policy.tolist())],
+        "arm": [arms[p].value for p in fills.policy.tolist()],
+        "symbol": names[fills.instrument].tolist(),
+        "bucket": bucket[fills.instrument].tolist(),
+        "traded_at": panel.sessions[fills.session].astype("datetime64[us]"),
+        "quantity": fills.quantity,
+        "price": fills.price,
+        "cost": fills.cost,
+        "closed_quantity": fills.closed,
+        "realized_pnl": fills.realized,
+        "signal_id": ids[followed].tolist(),
+        "base_confidence": base,
+        "effective_confidence": effective,
+    }
+
+
+def _exposure_table(panel: PricePanel, series: list[ArmSeries]) -> Table:
+    columns: dict[str, object] = {"session": panel.sessions.astype("datetime64[s]")}
+    for arm, one in zip(Arm, series, strict=True):
+        columns[f"{arm}_nav"] = one.nav
+        held = one.exposure if one.exposure is not None else np.zeros((panel.sessions.size, len(BUCKETS)))
+        columns |= {f"{arm}_{bucket}_frac": held[:, i] for i, bucket in enumerate(BUCKETS)}
+    return columns

@@ -1,0 +1,144 @@
+"""Writing and reading results: whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from policyengine.errors import DataError, OutputError
+
+SIGNIFICANT_DIGITS = 12
+MAX_JSON_BYTES = 64 * 2**20
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path` so that a reader finds the old file or the whole new one, also after a crash.
+
+    Raises:
+        OutputError: the folder cannot be made or written.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = Path(file.name)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write `value` as JSON with sorted keys; floats to 12 significant digits, so that rounding in the last bits cannot show.
+
+    Raises:
+        OutputError: the folder cannot be made or written.
+        ValueError: a number is not finite.
+    """
+    write_bytes(path, (json.dumps(rounded(value), indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON strictly: no duplicate keys, no NaN, no bytes after the value.
+
+    Raises:
+        DataError: the file is missing, too large or not such JSON.
+    """
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise DataError(str(path), f"{path.stat().st_size:,} bytes is more than {MAX_JSON_BYTES:,}")
+        return json.loads(path.read_bytes(), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    except FileNotFoundError:
+        raise DataError(str(path), "does not exist") from None
+    except OSError as error:
+        raise DataError(str(path), f"cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise DataError(str(path), f"is not valid JSON: {error}") from error
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
+    """Write `rows` as CSV; an absent or unknown value is an empty cell, a text that a spreadsheet would run is quoted by '.
+
+    Raises:
+        OutputError: the folder cannot be made or written.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_cell(row.get(column)) for column in columns])
+    write_bytes(path, text.getvalue().encode())
+
+
+def write_parquet(path: Path, columns: Mapping[str, object]) -> None:
+    """Write equally long arrays as one Parquet file.
+
+    Raises:
+        OutputError: the folder cannot be made or written.
+    """
+    import pyarrow as pa  # noqa: PLC0415 - 0.1 s, only where a file is written
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    buffer = pa.BufferOutputStream()
+    pq.write_table(pa.table(dict(columns)), buffer, compression="zstd")
+    write_bytes(path, buffer.getvalue().to_pybytes())
+
+
+def rounded(value: object) -> Any:
+    """`value` with each float rounded to 12 significant digits.
+
+    Raises:
+        ValueError: a float is not finite.
+    """
+    if isinstance(value, bool) or value is None or isinstance(value, int | str):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{value} cannot be stored: unknown is null, never NaN")
+        return float(f"{value:.{SIGNIFICANT_DIGITS}g}") + 0.0
+    if isinstance(value, Mapping):
+        return {str(k): rounded(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(v) for v in value]
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, float):
+        return repr(rounded(value))
+    if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"}:
+        return "'" + value
+    return "" if value is None else value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        keys = [k for k, _ in pairs]
+        raise ValueError(f"key '{next(k for k in keys if keys.count(k) > 1)}' stands twice")
+    return result
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a number")
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

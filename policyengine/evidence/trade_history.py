@@ -1,0 +1,113 @@
+"""Trade-history evidence: the realised P&L of a ledger, each trade scaled by what the overlay would have made of its size."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policyengine.allocation.sizing import size
+from policyengine.errors import DataError
+from policyengine.evidence.evidence import Evidence
+from policyengine.evidence.metrics import BUCKETS, ArmSeries
+from policyengine.market.panel import PricePanel
+from policyengine.market.rows import ClosingTrades
+from policyengine.records import Arm, Bucket
+from policyengine.spec.root import ArmSpec, Spec
+
+Floats = NDArray[np.float64]
+WEEKDAYS_PER_YEAR = 252.0
+
+CANNOT_SHOW = (
+    "trade history scales each trade's realised P&L after the fact; it cannot show what the candidate would have filled, paid, "
+    "held or borrowed, nor trades that other sizes would have made or prevented",
+    "positions between trades are unknown: exposure, turnover, costs and limits are not measured, and drawdown sees closed trades only",
+)
+
+
+def trade_history_evidence(spec: Spec, trades: ClosingTrades, panel: PricePanel | None) -> Evidence:
+    """Both arms over the closing trades of a ledger.
+
+    The scale of a trade is effective / base confidence under the arm's overlay where the ledger has a base confidence above 0,
+    else the overlay's multiplier of its bucket; 1 with the overlay off. Sessions are those of `panel`, or weekdays without
+    one, from the first trade to the last; a trade between sessions counts on the next.
+
+    Raises:
+        DataError: there is no closing trade.
+    """
+    if trades.realized_pnl.size == 0:
+        raise DataError("trades", "holds no closing trade: no row with realized_pnl that is not synthetic or diagnostic")
+    days = trades.traded_at.astype("datetime64[D]")
+    sessions = _sessions(days, panel)
+    session = np.searchsorted(sessions, days)
+    buckets = [Bucket(name) for name in trades.bucket.tolist()]
+    series = [_series(spec, arm, trades, buckets, sessions, session) for arm in Arm]
+    known = int((trades.base_confidence > 0.0).sum())
+    return Evidence(
+        kind="trade_history",
+        baseline=series[0],
+        candidate=series[1],
+        breaches=None,
+        audited_frac=(_audited(trades), _audited(trades)),
+        notes=CANNOT_SHOW,
+        tables={
+            "trades": {
+                "trade_id": list(trades.trade_id),
+                "symbol": [trades.symbols[code] for code in trades.code.tolist()],
+                "bucket": [bucket.value for bucket in buckets],
+                "traded_at": trades.traded_at,
+                "baseline_realized_pnl": series[0].trade_pnl,
+                "candidate_realized_pnl": series[1].trade_pnl,
+            }
+        },
+        counts={"closing_trades": days.size, "scaled_by_confidence": known, "scaled_by_bucket": days.size - known},
+    )
+
+
+def scales(arm: ArmSpec, base: Floats, buckets: list[Bucket]) -> Floats:
+    """Size of each trade under `arm` relative to the ledger's, (K,)."""
+    if not arm.sizing.enabled:
+        return np.ones(base.size)
+    known = base > 0.0
+    sized = size(arm.sizing, np.where(known, base, 0.5), buckets=buckets, regimes=[None] * base.size, features={})
+    by_bucket = np.array([arm.sizing.multipliers[bucket] for bucket in buckets])
+    return np.where(known, sized.effective / np.where(known, base, 1.0), by_bucket)
+
+
+def _series(
+    spec: Spec, arm: Arm, trades: ClosingTrades, buckets: list[Bucket], sessions: NDArray[np.datetime64], session: NDArray[np.int64]
+) -> ArmSeries:
+    pnl = trades.realized_pnl * scales(spec.arm(arm), trades.base_confidence, buckets)
+    capital = spec.evidence.capital
+    nav: Floats = np.add(capital, np.cumsum(np.bincount(session, weights=pnl, minlength=sessions.size)), dtype=np.float64)
+    if float(nav.min()) <= 0.0:
+        raise DataError("evidence.initial_capital", f"{capital:,.2f} is lost by {sessions[int(nav.argmin())]}; the ledger needs more capital")
+    return ArmSeries(
+        name=spec.arm(arm).name,
+        sessions=sessions,
+        nav=nav,
+        capital=capital,
+        rate=np.zeros(sessions.size),
+        periods_per_year=WEEKDAYS_PER_YEAR,
+        trade_session=session,
+        trade_pnl=pnl,
+        trade_bucket=np.array([BUCKETS.index(bucket) for bucket in buckets]),
+    )
+
+
+def _sessions(days: NDArray[np.datetime64], panel: PricePanel | None) -> NDArray[np.datetime64]:
+    first, last = days.min(), days.max()
+    if panel is None:
+        calendar = np.arange(first, last + np.timedelta64(7, "D"))
+        calendar = calendar[np.is_busday(calendar)]
+    else:
+        calendar = panel.sessions.astype("datetime64[D]")
+    inside = calendar[(calendar >= first) & (calendar < last)]
+    after = calendar[calendar >= last][:1]
+    return np.concatenate([inside, after if after.size else days[days == last][:1]])
+
+
+def _audited(trades: ClosingTrades) -> float | None:
+    """Share of trades that name their signal; None where none does, as in a ledger that does not know signals."""
+    named = sum(signal is not None for signal in trades.signal_id.tolist())
+    return named / trades.signal_id.size if named else None
+
