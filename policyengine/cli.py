@@ -1,0 +1,309 @@
+"""The command line: Hydra composes, one function binds, a task runs, and the exit code says how it ended.
+
+Exit codes: 0 done or PROMOTE; 1 error in configuration or data; 2 usage; 3 INCONCLUSIVE; 4 REJECT; 5 refused to start.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import secrets
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import hydra
+import yaml
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+import policyengine
+from policyengine.errors import ConfigError, PolicyEngineError
+from policyengine.records import Stage, Verdict
+from policyengine.reporting.progress import Progress
+from policyengine.spec.bind import bind
+from policyengine.spec.gate import GateSpec
+from policyengine.spec.root import Spec, bind_spec
+from policyengine.spec.task import CollectTask, EvaluateTask, GateTask
+from policyengine.tasks.run import Run
+
+PACKAGE = Path(policyengine.__file__).resolve().parent
+ROOT = PACKAGE if (PACKAGE / "conf").is_dir() else PACKAGE.parent
+CONF, DATA = ROOT / "conf", ROOT / "data"
+MAX_CONFIG_BYTES = 2**20
+EXIT = {Verdict.PROMOTE: 0, Verdict.INCONCLUSIVE: 3, Verdict.REJECT: 4}
+
+OmegaConf.register_new_resolver("runid", lambda: secrets.token_hex(3), use_cache=True, replace=True)
+
+
+class _Ending:
+    """How this process's run ended; Hydra gives a job no way to return it, and a sweep no way to say where it went."""
+
+    code = 0
+    error: PolicyEngineError | None = None
+    sweep: Path | None = None
+    gate: GateSpec | None = None
+
+
+def main() -> None:
+    """Entry of the console script. Never returns: it exits with the code of the run."""
+    try:
+        code = _main(sys.argv[1:])
+        sys.stdout.flush()
+    except PolicyEngineError as error:
+        print(f"error  {error}", file=sys.stderr)
+        code = error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)
+
+
+def _main(argv: Sequence[str]) -> int:
+    if argv == ["--version"]:
+        print(f"policyengine {policyengine.__version__}")
+        return 0
+    _refuse_foreign_schemas()
+    for folder in _user_folders(argv):
+        _check_user_folder(folder)
+    try:
+        _launch()
+    except HydraException as error:
+        if _Ending.sweep is None:
+            raise _composition_error(error) from None
+    except RuntimeError as error:  # a launcher whose worker was killed; what it left is still collected
+        if _Ending.sweep is None:
+            raise
+        print(f"warning  {_first_line(error)}", file=sys.stderr)
+    if _Ending.sweep is not None and _Ending.gate is not None:
+        return _collect(_Ending.sweep, _Ending.gate)
+    return _Ending.code
+
+
+def _launch() -> None:
+    """Let Hydra parse, compose and run; what it raises comes back raw.
+
+    Raises:
+        ConfigError: for what is not an error of Hydra's own.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
+    except HydraException:
+        raise
+    except OmegaConfBaseException as error:
+        raise ConfigError(error.full_key or "", _first_line(error)) from None
+    except yaml.YAMLError as error:
+        raise ConfigError("", f"not valid YAML: {' '.join(str(error).split())}") from None
+    except OSError as error:
+        raise ConfigError(str(error.filename or ""), f"cannot be used: {error.strerror or error}") from None
+    if _Ending.error is not None:
+        raise _Ending.error
+
+
+def job(config: DictConfig) -> None:
+    """One job of Hydra's: a run of its own, or a cell of a sweep, which neither raises nor exits but leaves a result."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    if HydraConfig.get().mode is not RunMode.MULTIRUN:
+        try:
+            _Ending.code = _execute(config, folder, in_sweep=False)
+        except PolicyEngineError as error:
+            _Ending.error = error  # raised once Hydra is out of the way, which would print lines of its own
+        for place in (folder, folder.parent):
+            if not any(place.iterdir()):
+                place.rmdir()
+        return
+    from policyengine.evidence.store import write_json  # noqa: PLC0415 - the same in every worker
+
+    result: dict[str, Any] = {"error": None}
+    try:
+        _execute(config, folder, in_sweep=True)
+    except PolicyEngineError as error:
+        result["error"] = str(error)
+    except Exception as error:  # noqa: BLE001 - a cell that failed in a way nobody foresaw is still a row of the matrix
+        result["error"] = f"{type(error).__name__}: {error}"
+    write_json(folder / "result.json", result)
+    if sys.stderr.isatty():
+        print(f"job {HydraConfig.get().job.num}  {HydraConfig.get().job.override_dirname}  {result['error'] or 'done'}", file=sys.stderr)
+
+
+def _execute(config: DictConfig, folder: Path, *, in_sweep: bool) -> int:
+    """Bind what was composed and run its task; the exit code.
+
+    Raises:
+        ConfigError: naming the file or the command line where the offending key was set.
+    """
+    for source in HydraConfig.get().runtime.config_sources:
+        if source.schema == "file" and Path(source.path).resolve() != CONF:
+            _check_user_folder(Path(source.path))
+    try:
+        container: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        missing = "is required and not given" if "Missing mandatory value" in str(error) else _first_line(error)
+        raise ConfigError(error.full_key or "", missing) from None
+    container.pop("experiment", None)
+    try:
+        spec = bind_spec(container)
+    except ConfigError as error:
+        raise type(error)(f"{_set_in(error.path)}: {error.path}", error.rule) from None
+    with tempfile.TemporaryDirectory(prefix="policyengine-") as temporary:
+        return _dispatch(spec, _run(spec, folder, Path(temporary), in_sweep=in_sweep))
+
+
+def _dispatch(spec: Spec, run: Run) -> int:
+    if run.in_sweep and not isinstance(spec.task, EvaluateTask):
+        raise ConfigError("task", f"'{spec.task.KIND}' cannot be swept; only 'evaluate' can")
+    match spec.task:
+        case EvaluateTask():
+            from policyengine.tasks.evaluate import evaluate  # noqa: PLC0415 - a mistake on the command line need not wait for NumPy
+
+            evaluate(spec, spec.task, run)
+            return 0
+        case GateTask():
+            from policyengine.tasks.gate import gate  # noqa: PLC0415
+
+            return EXIT[gate(spec, spec.task, run).verdict]
+        case CollectTask():
+            return _collect(Path(spec.task.path), spec.gate)
+
+
+def _run(spec: Spec, folder: Path, temporary: Path, *, in_sweep: bool) -> Run:
+    """The one place that reads the clock and the environment."""
+    home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    state_dir = Path(spec.runtime.state_dir or Path(home) / "policyengine")
+    watched = sys.stderr.isatty() and not in_sweep
+    return Run(
+        run_id="r_" + secrets.token_hex(8),
+        created_at=datetime.now(UTC).isoformat(timespec="microseconds"),
+        folder=folder,
+        state_dir=state_dir,
+        canonical=Path(os.environ.get("BARBELL_PROMOTION_EVIDENCE_PATH") or state_dir / "evidence" / "barbell_pnl_evidence_latest.json"),
+        shipped=DATA,
+        temporary=temporary,
+        in_sweep=in_sweep,
+        choices={k: str(v) for k, v in HydraConfig.get().runtime.choices.items()},
+        say=(lambda _: None) if in_sweep else print,
+        progress=Progress(sys.stderr, time.monotonic, enabled=watched),
+    )
+
+
+class Sweep(Callback):
+    """Notes where a sweep goes and which jobs it has before the first starts, so that one that dies is still a row."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Write the plan into the sweep's folder."""
+        from policyengine.tasks.collect import write_plan  # noqa: PLC0415 - only for sweeps
+
+        _Ending.sweep = Path(config.hydra.sweep.dir)
+        _Ending.gate = bind(GateSpec, OmegaConf.to_container(config.gate, resolve=True), "gate")
+        overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+        write_plan(_Ending.sweep, [j for batch in BasicSweeper.split_arguments(overrides, None) for j in batch])
+
+
+def _collect(folder: Path, gate: GateSpec) -> int:
+    from policyengine.tasks.collect import collect, summary  # noqa: PLC0415
+
+    collected = collect(folder, gate, Stage.CANARY)
+    for line in summary(folder, collected):
+        print(line)
+    return 1 if collected.failed else 0
+
+
+def _composition_error(error: HydraException) -> ConfigError:
+    """Hydra's own error as ours: what was misspelt, and what it may have meant."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None and error.options:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        near = difflib.get_close_matches(option, error.options, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(error.options))}"
+        return ConfigError(group, f"unknown option '{option}'; {hint}")
+    text = _first_line(error)
+    if isinstance(error, OverrideParseException):
+        return ConfigError(f"command line: {error.override}", text)
+    cause = error.__cause__
+    if isinstance(cause, OmegaConfBaseException) and cause.key is not None and cause.parent_node is not None:
+        known = [str(k) for k in cause.parent_node] if isinstance(cause.parent_node, DictConfig) else []
+        near = difflib.get_close_matches(str(cause.key), known, n=1)
+        return ConfigError(
+            str(cause.full_key), f"unknown key '{cause.key}'; " + (f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}")
+        )
+    groups = sorted(p.name for p in CONF.iterdir() if p.is_dir())
+    name = text.split("'")[1] if text.count("'") >= 2 else ""
+    near = difflib.get_close_matches(name, groups, n=1)
+    return ConfigError("", text + (f" Did you mean '{near[0]}'?" if near else ""))
+
+
+def _set_in(path: str) -> str:
+    """Where a dotted key was set: the command line, or the file of the chosen option, or the top file."""
+    about = HydraConfig.get()
+    for override in about.overrides.task:
+        key = override.lstrip("+~").partition("=")[0]
+        if key and key not in about.runtime.choices and (key == path or path.startswith(f"{key}.") or key.startswith(f"{path}.")):
+            return "command line"
+    parts = path.split(".")
+    for depth in (2, 1):
+        group = "/".join(parts[:depth])
+        option = about.runtime.choices.get(group)
+        for source in about.runtime.config_sources:
+            file = Path(source.path) / group / f"{option}.yaml"
+            if source.schema == "file" and file.exists():
+                return _shown(file)
+    return _shown(CONF / "config.yaml")
+
+
+def _shown(path: Path) -> str:
+    for base in (Path.cwd(), ROOT):
+        if path.is_relative_to(base):
+            return str(path.relative_to(base))
+    return str(path)
+
+
+def _user_folders(argv: Sequence[str]) -> list[Path]:
+    """Folders given by --config-dir, in either of its spellings."""
+    found = []
+    for i, word in enumerate(argv):
+        name, equals, value = word.partition("=")
+        if name in {"--config-dir", "-cd"}:
+            found += [value] if equals else list(argv[i + 1 : i + 2])
+    return [Path(folder) for folder in found]
+
+
+def _check_user_folder(folder: Path) -> None:
+    """Refuse files that Hydra would choke on, or would ignore in silence because a shipped one has their name."""
+    for file in sorted((*folder.rglob("*.yaml"), *folder.rglob("*.yml"))):
+        if file.stat().st_size > MAX_CONFIG_BYTES:
+            raise ConfigError(
+                str(file), f"{file.stat().st_size:,} bytes is more than {MAX_CONFIG_BYTES:,}; a configuration is never that large"
+            )
+        try:
+            file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ConfigError(str(file), f"is not UTF-8 at byte {error.start}") from None
+        shipped = CONF / file.relative_to(folder)
+        if shipped.exists():
+            raise ConfigError(
+                str(file), f"has the name of a shipped file, {shipped.relative_to(CONF)}, which would be used instead; rename it"
+            )
+
+
+def _refuse_foreign_schemas() -> None:
+    import schemas  # noqa: PLC0415 - looked at, not used
+
+    place = Path(schemas.__path__[0]).resolve()
+    if place.parent != PACKAGE.parent:
+        raise ConfigError(
+            str(place), f"shadows the package 'schemas' of policyengine, which is at {PACKAGE.parent}; start from another folder"
+        )
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,1 @@
+"""What people read. Shows stored results and computes none."""

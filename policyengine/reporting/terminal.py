@@ -1,0 +1,141 @@
+"""The terminal: the verdict and its reasons in at most 80 columns of plain ASCII."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+WIDTH = 80
+SHOWN_WINDOWS = 8
+EXIT_WORD = {"PROMOTE": "promoted", "INCONCLUSIVE": "not promoted", "REJECT": "rejected"}
+
+
+def headline(made: Mapping[str, Any], *, source: str, instruments: int | None, signals: str | None) -> Iterator[str]:
+    """What was run on what."""
+    arms, sample = made["arms"], made["sample"]
+    size = "" if instruments is None else f"{instruments} instruments, "
+    yield from _fill(
+        [
+            f"policyengine {made['version']}",
+            f"policy {arms['candidate']} ({made['hashes']['policy'][:6]})",
+            f"data {source}: {size}{sample['start_date']} to {sample['end_date']}",
+        ]
+    )
+    if signals is not None:
+        yield f"signals   {signals}"
+    yield f"{made['kind'].replace('_', ' '):<9} {arms['baseline']} and {arms['candidate']}, {sample['sessions']:,} sessions"
+
+
+def window_table(made: Mapping[str, Any]) -> Iterator[str]:
+    """One line a window, the latest last: trades and losers of the arm that has fewer, and candidate less baseline."""
+    rows = made["windows"]
+    floors = made["config"]["gate"]["floors"]
+    independent = set(made["independent_windows"])
+    yield f"{'window':<12}{'sessions':>9}{'trades':>10}{'losers':>9}{'d.return pp':>12}{'d.maxDD pp':>11}{'d.Sharpe':>9}  floors"
+    if len(rows) > SHOWN_WINDOWS:
+        yield f"... {len(rows) - SHOWN_WINDOWS} earlier windows are in matrix.csv"
+    for row in rows[-SHOWN_WINDOWS:]:
+        if row["error"] is not None:
+            yield _clip(f"{ascii_text(row['window'])[:11]:<12}  {ascii_text(row['error'])}")
+            continue
+        trades = _least(row, "total_trades")
+        losers = _least(row, "losing_trades")
+        met = row["window"] in independent
+        short = trades < floors["trades_min"] or losers < floors["losing_trades_min"]
+        delta = row["delta"]
+        yield (
+            f"{ascii_text(row['window'])[:11]:<12}{row['sessions']:>9}{_of(trades, floors['trades_min']):>10}"
+            f"{_of(losers, floors['losing_trades_min']):>9}{_signed(delta['total_return_pct'], 1.0):>12}"
+            f"{_signed(delta['max_drawdown'], 100.0):>11}{_signed(delta['sharpe'], 1.0):>9}"
+            f"  {'ok' if met else 'few' if short else 'overlap'}"
+        )
+    pooled = made["pooled"]["delta"]
+    yield (
+        f"{'all':<12}{made['sample']['sessions']:>9}{_count(made, 'total_trades'):>10}{_count(made, 'losing_trades'):>9}"
+        f"{_signed(pooled['total_return_pct'], 1.0):>12}{_signed(pooled['max_drawdown'], 100.0):>11}{_signed(pooled['sharpe'], 1.0):>9}"
+    )
+
+
+def arm_lines(made: Mapping[str, Any]) -> Iterator[str]:
+    """Both arms over the whole sample."""
+    for arm, name in made["arms"].items():
+        of = made["pooled"][arm]
+        sharpe = "-" if of["sharpe"] is None else f"{of['sharpe']:.2f}"
+        yield (
+            f"{ascii_text(name)[:13]:<13} profit {of['total_profit']:>14,.2f}  return {of['total_return_pct']:>7.2f}%"
+            f"  maxDD {100.0 * of['max_drawdown']:>5.2f}%  Sharpe {sharpe:>5}"
+        )
+
+
+def verdict_lines(record: Mapping[str, Any]) -> Iterator[str]:
+    """The verdict, then one line for each criterion that is open, each data alert and each note."""
+    criteria: Sequence[Mapping[str, Any]] = record["criteria"]
+    hard = [c for c in criteria if c["hard"]]
+    open_ = [c for c in hard if c["status"] != "pass"]
+    are = "is" if len(open_) == 1 else "are"
+    why = f"all {len(hard)} hard criteria pass" if not open_ else f"{len(open_)} of {len(hard)} hard criteria {are} open"
+    yield f"VERDICT   {record['verdict']}   {EXIT_WORD[record['verdict']]} to {record['stage']}: {why}"
+    for criterion in open_:
+        yield from item(f"{criterion['name']}", f"{criterion['status']}: {criterion['reason']}")
+    for criterion in criteria:
+        if not criterion["hard"] and criterion["status"] != "pass":
+            yield from item(f"{criterion['name']}", f"{criterion['status']} (soft): {criterion['reason']}")
+    for finding in record["findings"]:
+        yield from item(f"alert {finding['check']}", f"{finding['count']:,} x {finding['rule']}")
+    for note in record["notes"]:
+        yield from item("note", note)
+
+
+def file_lines(files: Mapping[str, str]) -> Iterator[str]:
+    """Where the results are; paths are never cut."""
+    for name, path in files.items():
+        yield f"{name:<9} {path}"
+
+
+def next_line(record: Mapping[str, Any]) -> str:
+    """What to do now."""
+    if record["verdict"] == "PROMOTE":
+        return f"next      policyengine evidence.publish=true, then task=gate task.stage={record['stage']}"
+    return "next      keep the baseline running; nothing was changed"
+
+
+def ascii_text(text: str) -> str:
+    """`text` with everything that is not printable ASCII escaped, so that no symbol can disturb a terminal."""
+    return "".join(ch if " " <= ch <= "~" else ch.encode("unicode_escape").decode() for ch in text)
+
+
+def item(name: str, text: str) -> list[str]:
+    """One point of a list, wrapped and indented."""
+    return textwrap.wrap(f"{name}  {ascii_text(text)}", WIDTH, initial_indent="  ", subsequent_indent="      ", break_long_words=False)
+
+
+def _fill(parts: Sequence[str]) -> Iterator[str]:
+    line = ""
+    for part in parts:
+        if line and len(line) + 3 + len(part) > WIDTH:
+            yield line
+            line = part
+        else:
+            line = f"{line}   {part}" if line else part
+    yield line
+
+
+def _least(row: Mapping[str, Any], metric: str) -> float:
+    return float(min(row["baseline"][metric], row["candidate"][metric]))
+
+
+def _count(made: Mapping[str, Any], metric: str) -> str:
+    return f"{min(made['pooled'][arm][metric] for arm in ('baseline', 'candidate')):.0f}"
+
+
+def _of(count: float, floor: float) -> str:
+    return f"{count:.0f}/{floor}"
+
+
+def _signed(value: float | None, scale: float) -> str:
+    return "-" if value is None else f"{value * scale:+.2f}"
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= WIDTH else text[: WIDTH - 3] + "..."

@@ -1,0 +1,177 @@
+"""Replay over random markets: the accounting identity, limits after costs, no look-ahead, order of input, and off is untouched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from policyengine.allocation.constraints import constraints
+from policyengine.allocation.cycle import grid, targets
+from policyengine.allocation.sizing import size
+from policyengine.allocation.sleeves import requested_weights
+from policyengine.cli import DATA
+from policyengine.evidence.replay import replay_evidence
+from policyengine.execution.replay import Curves, replay
+from policyengine.market import PricePanel
+from policyengine.records import Arm
+from policyengine.signals.stream import engine_stream
+from policyengine.spec.execution import ExecutionSpec
+from policyengine.spec.root import Spec
+from policyengine.spec.task import EvaluateTask
+from policyengine.tasks.evaluate import evaluate
+from policyengine.tasks.run import Run
+from tests.conftest import composed_spec
+
+SYMBOLS = ("AAPL", "BAC", "KO", "TBILL", "WTI")
+SPEC = composed_spec()
+
+
+def market(seed: int, sessions: int = 120, *, negative: bool = False) -> PricePanel:
+    """Random walks; WTI may go below zero; about one bar in fifteen is missing."""
+    rng = np.random.default_rng(seed)
+    close = 100.0 * np.exp((rng.normal(0.0004, 0.02, (sessions, 5))).cumsum(axis=0))
+    if negative:
+        close[:, 4] = 5.0 + rng.normal(0.0, 1.0, sessions).cumsum()
+    fresh = rng.random((sessions, 5)) < 0.93
+    fresh[0] = True
+    row = np.maximum.accumulate(np.where(fresh, np.arange(sessions)[:, None], 0), axis=0)
+    days = np.arange(np.datetime64("2020-01-01"), np.datetime64("2030-01-01"))
+    return PricePanel(
+        sessions=days[np.is_busday(days)][:sessions],
+        symbols=SYMBOLS,
+        close=np.take_along_axis(close, row, axis=0),
+        fresh=fresh,
+        calendar_used="core",
+        periods_per_year=252,
+    )
+
+
+def trade(panel: PricePanel, targets: np.ndarray, spec: Spec, **changes: object) -> Curves:
+    limits = [constraints(spec.candidate.limits, spec.universe, panel.symbols)] * targets.shape[0]
+    execution: ExecutionSpec = replace(spec.execution, **changes)  # type: ignore[arg-type]
+    return replay(panel, targets, limits, execution, rate=np.full(panel.sessions.size, 1e-4), capital=1e6)
+
+
+def feasible(seed: int, sessions: int) -> np.ndarray:
+    """Random targets inside the shipped limits, that change every few sessions."""
+    rng = np.random.default_rng(seed + 1)
+    targets = np.zeros((2, sessions, 5))
+    for t in range(sessions):
+        if t % 3 == 0:
+            core = rng.dirichlet(np.ones(3))[:2] * 0.2 * (rng.random(2) < 0.8)
+            spec = rng.dirichlet(np.ones(3))[:2] * 0.05 * (rng.random(2) < 0.8)
+            drawn = np.array([spec[0], min(core[0], 0.1), min(core[1], 0.1), rng.uniform(0.0, 0.5), spec[1]])
+        targets[:, t] = np.outer([1.0, 0.8], drawn)
+    return targets
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), negative=st.booleans())
+def test_nav_is_what_was_made_less_what_was_paid(seed: int, negative: bool) -> None:
+    """NAV - capital = realised P&L + open P&L at average cost + interest, at every session, from the fills alone."""
+    panel = market(seed, negative=negative)
+    curves = trade(panel, feasible(seed, 120), SPEC)
+    for p in range(2):
+        quantity, basis, realized = np.zeros(5), np.zeros(5), 0.0
+        rows = np.flatnonzero(curves.fills.policy == p)
+        at = 0
+        for t in range(120):
+            while at < rows.size and curves.fills.session[rows[at]] == t:
+                f = rows[at]
+                i, q, price = curves.fills.instrument[f], curves.fills.quantity[f], curves.fills.price[f]
+                realized += curves.fills.realized[f]
+                if curves.fills.closed[f] == 0.0:
+                    basis[i] = (basis[i] * quantity[i] + q * price + curves.fills.cost[f]) / (quantity[i] + q)
+                quantity[i] += q
+                at += 1
+            value = np.where(np.isnan(panel.close[t]), 0.0, panel.close[t])
+            made = realized + float((quantity * (value - basis)).sum()) + float(curves.interest[p, : t + 1].sum())
+            assert curves.nav[p, t] - 1e6 == pytest.approx(made, abs=1e-9 * 1e6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), cost=st.sampled_from([0.0, 20.0, 500.0]), minimum=st.sampled_from([0.0, 0.005, 0.05]))
+def test_limits_hold_after_costs_at_fill_prices(seed: int, cost: float, minimum: float) -> None:
+    panel = market(seed)
+    curves = trade(panel, feasible(seed, 120), SPEC, commission_bps=cost, min_trade_frac=minimum)
+    limits = constraints(SPEC.candidate.limits, SPEC.universe, SYMBOLS)
+    held = np.abs(curves.exposure)
+    over = (held > limits.upper + 1e-9).any(axis=2) | ((held @ limits.groups.T) > limits.group_upper + 1e-9).any(axis=2)
+    stuck = np.zeros_like(over)
+    stuck[:, :] = (~panel.fresh).any(axis=1)
+    assert not curves.breach.any()
+    assert not (over & ~stuck).any()
+    assert ((over & stuck) == curves.held_over).all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), cut=st.integers(10, 110))
+def test_what_comes_after_a_session_does_not_change_what_was_done(seed: int, cut: int) -> None:
+    panel = market(seed)
+    rng = np.random.default_rng(seed)
+    close = panel.close.copy()
+    close[cut + 1 :] *= rng.uniform(0.5, 2.0, close[cut + 1 :].shape)
+    one = replay_evidence(SPEC, panel, engine_stream(SPEC.signals, panel))
+    two = replay_evidence(SPEC, replace(panel, close=close), engine_stream(SPEC.signals, replace(panel, close=close)))
+    for a, b in ((one.baseline, two.baseline), (one.candidate, two.candidate)):
+        assert a.nav[: cut + 1].tobytes() == b.nav[: cut + 1].tobytes()
+        kept = a.trade_session <= cut
+        assert a.trade_pnl[kept].tobytes() == b.trade_pnl[b.trade_session <= cut].tobytes()
+
+
+def test_multipliers_of_one_give_identical_arms_to_the_bit() -> None:
+    spec = composed_spec(*(f"sizing.multipliers.{bucket}=1.0" for bucket in ("safe", "core", "spec", "other")))
+    panel = market(5, 400)
+    made = replay_evidence(spec, panel, engine_stream(spec.signals, panel))
+    assert made.baseline.trade_pnl.size > 50
+    assert made.baseline.nav.tobytes() == made.candidate.nav.tobytes()
+    assert made.baseline.trade_pnl.tobytes() == made.candidate.trade_pnl.tobytes()
+
+
+def test_a_policy_does_not_depend_on_which_others_run_beside_it() -> None:
+    panel = market(9)
+    targets = feasible(9, 120)
+    both = trade(panel, targets, SPEC)
+    alone = trade(panel, targets[1:], SPEC)
+    assert both.nav[1].tobytes() == alone.nav[0].tobytes()
+    assert both.exposure[1].tobytes() == alone.exposure[0].tobytes()
+
+
+def test_limits_off_are_untouched_to_the_bit() -> None:
+    """With limits off the targets are the requests, and a replay under infinite limits is one without any."""
+    off = composed_spec("limits=unlimited")
+    panel = market(11, 300)
+    stream = engine_stream(off.signals, panel)
+    asked = grid(stream, off.universe)
+    made = targets(off.arm(Arm.CANDIDATE), stream, asked, off.universe, allow_short=True)
+    buckets = [off.universe.bucket(panel.symbols[code]) for code in stream.rows.code]
+    sized = size(off.candidate.sizing, stream.rows.confidence, buckets=buckets, regimes=[None] * len(buckets), features={})
+    requested = requested_weights(asked, sized.effective, off.candidate.sleeves)
+    safe = np.array([off.universe.bucket(s) == "safe" for s in panel.symbols])
+    assert made.weights.tobytes() == np.where((requested < 0) & safe, 0.0, requested).tobytes()
+
+
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32 - 1))
+def test_the_order_of_rows_in_a_file_is_irrelevant(seed: int, run_in: Callable[..., Run], tmp_path: Path) -> None:
+    frame = pd.read_parquet(DATA / "prices.parquet")
+    frame = frame[frame["priced_at"] >= pd.Timestamp("2015-01-01", tz="UTC")]
+    results = []
+    for name, rows in (("sorted", frame), ("shuffled", frame.sample(frac=1.0, random_state=seed % 2**31))):
+        path = tmp_path / f"{name}-{seed}.parquet"
+        rows.to_parquet(path)
+        spec = composed_spec(f"source.path={path}", "window=365d", "+source.checks={bars_out_of_order: ignore}")
+        assert isinstance(spec.task, EvaluateTask)
+        run = run_in(f"{name}-{seed}")
+        evaluate(spec, spec.task, run)
+        made = (run.folder / "evidence.json").read_text().replace(str(path), "PATH")
+        lines = [line for line in made.splitlines() if '"config": "' not in line]
+        results.append(("\n".join(lines), (run.folder / "trades.parquet").read_bytes(), (run.folder / "signals.parquet").read_bytes()))
+    assert results[0] == results[1]
