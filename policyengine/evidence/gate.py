@@ -130,7 +130,8 @@ def _missing(operator: str, threshold: float | None, reason: str) -> Outcome:
 def _independent_windows(facts: Facts, floors: FloorsSpec) -> Outcome:
     labels = independent_rows(facts.rows, floors)
     evaluated = independent(row.window for row in facts.rows)
-    reason = f"{len(labels)} of {len(facts.rows)} windows have {floors.trades_min} trades and {floors.losing_trades_min} losers and do not overlap"
+    wanted = f"{floors.trades_min} trades and {floors.losing_trades_min} losers"
+    reason = f"{len(labels)} of {len(facts.rows)} windows have {wanted} and do not overlap"
     if len(evaluated) < len(facts.rows):
         reason += f"; the windows given overlap and count as {len(evaluated)}"
     return _outcome(len(labels) >= floors.windows_min, len(labels), ">=", floors.windows_min, reason)
@@ -168,7 +169,9 @@ def _trade_count(facts: Facts, floors: FloorsSpec) -> Outcome:
     if not before or after is None:
         return _missing(">", -floors.trade_drop_max, "the baseline has no closing trade")
     change = (after - before) / before
-    return _outcome(change > -floors.trade_drop_max, change, ">", -floors.trade_drop_max, f"{after:,.0f} closing trades against {before:,.0f}")
+    return _outcome(
+        change > -floors.trade_drop_max, change, ">", -floors.trade_drop_max, f"{after:,.0f} closing trades against {before:,.0f}"
+    )
 
 
 def _limits_held(facts: Facts, _: FloorsSpec) -> Outcome:
@@ -210,11 +213,13 @@ def _not_one_date(facts: Facts, _: FloorsSpec) -> Outcome:
 
 def _kind(facts: Facts, _: FloorsSpec) -> Outcome:
     enough = facts.kind != "trade_history" or facts.stage is not Stage.LIVE
-    reason = f"{facts.kind} evidence for stage {facts.stage}" + ("" if enough else "; a ledger scaled after the fact cannot by itself reach live")
+    reason = f"{facts.kind} evidence for stage {facts.stage}" + (
+        "" if enough else "; a ledger scaled after the fact cannot by itself reach live"
+    )
     return _outcome(enough, float(enough), ">=", 1.0, reason)
 
 
-def _sharpe_difference(facts: Facts, _: FloorsSpec) -> Outcome:
+def _sharpe_difference(_facts: Facts, _: FloorsSpec) -> Outcome:
     return _missing("<=", None, "the statistical test is not part of this evidence; without it nothing is promoted")
 
 

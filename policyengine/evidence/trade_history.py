@@ -18,8 +18,10 @@ Floats = NDArray[np.float64]
 WEEKDAYS_PER_YEAR = 252.0
 
 CANNOT_SHOW = (
-    "trade history scales each trade's realised P&L after the fact; it cannot show what the candidate would have filled, paid, "
-    "held or borrowed, nor trades that other sizes would have made or prevented",
+    (
+        "trade history scales each trade's realised P&L after the fact; it cannot show what the candidate would have filled, paid, "
+        "held or borrowed, nor trades that other sizes would have made or prevented"
+    ),
     "positions between trades are unknown: exposure, turnover, costs and limits are not measured, and drawdown sees closed trades only",
 )
 
@@ -80,7 +82,9 @@ def _series(
     capital = spec.evidence.capital
     nav: Floats = np.add(capital, np.cumsum(np.bincount(session, weights=pnl, minlength=sessions.size)), dtype=np.float64)
     if float(nav.min()) <= 0.0:
-        raise DataError("evidence.initial_capital", f"{capital:,.2f} is lost by {sessions[int(nav.argmin())]}; the ledger needs more capital")
+        raise DataError(
+            "evidence.initial_capital", f"{capital:,.2f} is lost by {sessions[int(nav.argmin())]}; the ledger needs more capital"
+        )
     return ArmSeries(
         name=spec.arm(arm).name,
         sessions=sessions,
@@ -110,4 +114,3 @@ def _audited(trades: ClosingTrades) -> float | None:
     """Share of trades that name their signal; None where none does, as in a ledger that does not know signals."""
     named = sum(signal is not None for signal in trades.signal_id.tolist())
     return named / trades.signal_id.size if named else None
-

@@ -183,10 +183,10 @@ class _Step:
     def _within_limits(
         self, nav: Floats, exposure: Floats, weights: Floats, traded: Bools, tradable: Bools
     ) -> tuple[Floats, Bools, Floats, Bools, NDArray[np.int64]]:
-        """Extend what trades until no limit is exceeded after costs: first by every reduction, whatever its size; then, where
-        a name that cannot trade takes the room, by bringing the others into what it leaves.
+        """Extend what trades until no limit is exceeded after costs.
 
-        Returns weights, what trades, NAV after costs, the policies still over a limit, and the number of entries cut.
+        First by every reduction, whatever its size; then, where a name that cannot trade takes the room, by bringing the others
+        into what it leaves. Returns weights, what trades, NAV after costs, the policies still over a limit, and the number of entries cut.
         """
         cost_frac = self._execution.cost_frac
         cut = np.zeros(nav.size, dtype=np.int64)
@@ -221,9 +221,7 @@ class _Step:
     def _over(self, size: Floats) -> Bools:
         """Policies (P,) whose absolute exposures (P, N) exceed a limit or their capital."""
         group = (size[:, None, :] * self._groups).sum(axis=2)
-        over: Bools = (
-            (size > self._over_upper).any(axis=1) | (group > self._over_group).any(axis=1) | (across(size) > 1.0 + TOLERANCE)
-        )
+        over: Bools = (size > self._over_upper).any(axis=1) | (group > self._over_group).any(axis=1) | (across(size) > 1.0 + TOLERANCE)
         return over
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 _BATCH_ROWS = 100_000
 
 
-def digest_views(engine: Engine, views: Sequence[str], origin: str) -> str:
-    """Sha256, in hex, over `views` in the order given.
+def digest_views(engine: Engine, given: Mapping[str, Collection[str]], origin: str) -> str:
+    """Sha256, in hex, over the views `given`, by name, each with the columns that its SELECT gives.
 
     Rows are sorted by key, then by every other column, so that rows with equal keys have an order too. Each column is hashed by
     itself: which values are there, then the values (texts: their lengths and their UTF-8 bytes apart; instants: microseconds;
     NaN is one value, -0.0 is 0.0). A column without any value counts as absent.
     """
     whole = hashlib.sha256()
-    for view in views:
+    for view in sorted(given):
         whole.update(f"view {view}\n".encode())
-        for name, rows, digest in _columns(engine, view, f"{origin}, view {view}"):
+        for name, rows, digest in _columns(engine, view, given[view], f"{origin}, view {view}"):
             whole.update(f"{name} {rows} {digest}\n".encode())
     return whole.hexdigest()
 
 
-def _columns(engine: Engine, view: str, place: str) -> list[tuple[str, int, str]]:
-    columns = VIEWS[view]
+def _columns(engine: Engine, view: str, given: Collection[str], place: str) -> list[tuple[str, int, str]]:
+    columns = [column for column in VIEWS[view] if column.name in given]
     keys = KEYS[view]
     order = (*keys, *(c.name for c in columns if c.name not in keys))
     values = ", ".join(f"epoch_us({c.name}) AS {c.name}" if c.kind is Kind.INSTANT else f"{view}.{c.name}" for c in columns)

@@ -147,7 +147,7 @@ class Market:
         """sha256 over the canonical content of every declared view, whatever the order of the rows in the files."""
         for view in sorted(self.views):
             self._fit(view)
-        return digest_views(self._engine, sorted(self.views), self.origin)
+        return digest_views(self._engine, self._types, self.origin)
 
     def _place(self, view: str) -> str:
         return f"{self.origin}, view {view}"

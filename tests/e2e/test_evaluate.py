@@ -69,7 +69,9 @@ def test_tables_agree_with_the_evidence(pe: Command, tmp_path: Path) -> None:
     signals = pq.read_table(run / "signals.parquet").to_pydict()
     exposure = pq.read_table(run / "exposure.parquet").to_pydict()
     for arm in ("baseline", "candidate"):
-        closing = [p for a, c, p in zip(trades["arm"], trades["closed_quantity"], trades["realized_pnl"], strict=True) if a == arm and c > 0]
+        closing = [
+            p for a, c, p in zip(trades["arm"], trades["closed_quantity"], trades["realized_pnl"], strict=True) if a == arm and c > 0
+        ]
         assert len(closing) == made["pooled"][arm]["total_trades"]
         assert sum(closing) == pytest.approx(made["pooled"][arm]["realized_pnl"])
         assert exposure[f"{arm}_nav"][-1] - 1_000_000 == pytest.approx(made["pooled"][arm]["total_profit"])

@@ -33,7 +33,8 @@ def portfolio_maximizer(path: Path, trades: list[tuple[object, ...]]) -> Path:
     with sqlite3.connect(path) as db:
         db.executescript(
             """
-            CREATE TABLE ohlcv_data (ticker TEXT, date TEXT, open REAL, high REAL, low REAL, close REAL, volume REAL, adj_close REAL, source TEXT);
+            CREATE TABLE ohlcv_data (ticker TEXT, date TEXT, open REAL, high REAL, low REAL, close REAL, volume REAL,
+                adj_close REAL, source TEXT);
             CREATE TABLE trading_signals (id INTEGER PRIMARY KEY, ticker TEXT, signal_date TEXT, signal_timestamp TEXT, ts_signal_id TEXT,
                 action TEXT, source TEXT, model_type TEXT, confidence REAL, entry_price REAL, expected_return REAL, risk_score REAL,
                 volatility REAL, validation_status TEXT);

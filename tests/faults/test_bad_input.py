@@ -115,7 +115,9 @@ def test_signals_that_meet_no_price(on: Callable[..., str], tmp_path: Path) -> N
 
 def test_window_without_data(on: Callable[..., str], tmp_path: Path) -> None:
     said = on(
-        parquet(tmp_path / "x.parquet", bars()), "window=ranges", "window.ranges=[{label: old, start_date: 1999-01-01, end_date: 1999-12-31}]"
+        parquet(tmp_path / "x.parquet", bars()),
+        "window=ranges",
+        "window.ranges=[{label: old, start_date: 1999-01-01, end_date: 1999-12-31}]",
     )
     assert "window old: no session from 1999-01-01 to 1999-12-31; sessions run 2024-01-01 to 2024-02-09" in said
 
