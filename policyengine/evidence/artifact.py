@@ -21,7 +21,15 @@ SCHEMA = 1
 
 
 def artifact(
-    spec: Spec, evidence: Evidence, facts: Facts, decision: Decision, *, data_hash: str, findings: Sequence[Finding], run_id: str, created_at: str
+    spec: Spec,
+    evidence: Evidence,
+    facts: Facts,
+    decision: Decision,
+    *,
+    data_hash: str,
+    findings: Sequence[Finding],
+    run_id: str,
+    created_at: str,
 ) -> dict[str, Any]:
     """The artifact as a mapping that JSON can hold. `run_id` and `created_at` are all that differs between equal runs."""
     sessions = evidence.baseline.sessions.astype("datetime64[D]")
@@ -43,7 +51,9 @@ def artifact(
         },
         "version": policyengine.__version__,
         "config": plain(spec),
-        "arm_differences": [{"path": p, "baseline": b, "candidate": c} for p, b, c in differences(spec.baseline, spec.candidate) if p != "name"],
+        "arm_differences": [
+            {"path": p, "baseline": b, "candidate": c} for p, b, c in differences(spec.baseline, spec.candidate) if p != "name"
+        ],
         "sample": {"start_date": str(sessions[0]), "end_date": str(sessions[-1]), "sessions": int(sessions.size)},
         "windows": [row_mapping(row) for row in facts.rows],
         "independent_windows": list(independent_rows(facts.rows, spec.gate.floors)),
@@ -59,7 +69,21 @@ def artifact(
 
 def verdict_record(made: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
     """What every face of the result is drawn from: the verdict, why, and where the files are."""
-    keys = ("schema", "run_id", "created_at", "kind", "stage", "passed", "verdict", "arms", "hashes", "sample", "criteria", "findings", "notes")
+    keys = (
+        "schema",
+        "run_id",
+        "created_at",
+        "kind",
+        "stage",
+        "passed",
+        "verdict",
+        "arms",
+        "hashes",
+        "sample",
+        "criteria",
+        "findings",
+        "notes",
+    )
     return {**{key: made[key] for key in keys}, "files": dict(files)}
 
 

@@ -46,7 +46,9 @@ def evidence_rows(
     rows = []
     for window in windows:
         inside = span(window, baseline.sessions)
-        parts = (baseline, candidate) if inside.size == 0 else tuple(a.between(int(inside[0]), int(inside[-1])) for a in (baseline, candidate))
+        parts = (
+            (baseline, candidate) if inside.size == 0 else tuple(a.between(int(inside[0]), int(inside[-1])) for a in (baseline, candidate))
+        )
         rows.append(
             EvidenceRow(
                 window=window,

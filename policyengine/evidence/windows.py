@@ -51,7 +51,9 @@ def windows(spec: WindowSpec, sessions: Sessions, end: date) -> tuple[Window, ..
         raise DataError("window", f"no whole {getattr(spec, 'period', 'window')} lies between {first} and {end}")
     for window in result:
         if span(window, sessions).size == 0:
-            raise DataError(f"window {window.label}", f"no session from {window.start_date} to {window.end_date}; sessions run {first} to {end}")
+            raise DataError(
+                f"window {window.label}", f"no session from {window.start_date} to {window.end_date}; sessions run {first} to {end}"
+            )
         if window.start_date < first and isinstance(spec, TrailingWindow):
             raise DataError(f"window {window.label}", f"starts {window.start_date}, before the first session {first}")
     return tuple(sorted(result, key=lambda w: (w.end_date, w.start_date, w.label)))

@@ -23,7 +23,11 @@ def test_each_bucket_gets_its_multiplier() -> None:
 def test_off_is_untouched_to_the_bit(base: list[float]) -> None:
     confidence = np.array(base)
     sized = size(
-        SizingSpec(enabled=False, multipliers=BARBELL), confidence, buckets=[Bucket.SPEC] * len(base), regimes=[None] * len(base), features={}
+        SizingSpec(enabled=False, multipliers=BARBELL),
+        confidence,
+        buckets=[Bucket.SPEC] * len(base),
+        regimes=[None] * len(base),
+        features={},
     )
     assert sized.effective.tobytes() == confidence.tobytes()
     assert sized.factors.shape == (0, len(base))
@@ -51,7 +55,9 @@ def test_effective_confidence_is_clipped_and_recomputes_from_its_factors() -> No
     assert sized.names == ("bucket", "regime", "cost")
     assert sized.factors.tolist() == [[2.0, 2.0], [0.25, 1.0], [0.75, 1.0]]
     assert sized.effective.tolist() == [0.9 * 2.0 * 0.25 * 0.75, 0.8]
-    assert size(sizing, np.array([0.9]), buckets=[Bucket.SPEC], regimes=["CRISIS"], features={Overlay.COST: np.array([0.0])}).effective == [1.0]
+    assert size(sizing, np.array([0.9]), buckets=[Bucket.SPEC], regimes=["CRISIS"], features={Overlay.COST: np.array([0.0])}).effective == [
+        1.0
+    ]
 
 
 def test_an_unknown_regime_gets_the_smallest_multiplier_of_its_bucket() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from policyengine.allocation.sleeves import SLEEVES, Grid, requested_weights, sleeve_of
 from policyengine.records import Bucket, Sleeve
-from policyengine.spec.sleeves import SleevesSpec, SleeveSpec
+from policyengine.spec.sleeves import SleeveSpec, SleevesSpec
 
 
 def sleeves(*, enabled: bool = True, **base: float) -> SleevesSpec:
@@ -37,7 +37,9 @@ def test_a_multiplier_leaves_cash_instead_of_cancelling() -> None:
 
 def test_sleeves_do_not_share_budgets_and_sells_are_negative() -> None:
     weights = requested_weights(
-        one_day([0.5, 0.5, 0.0], [Sleeve.SAFE, Sleeve.TS_CORE, Sleeve.TS_CORE], [1, -1, 0]), np.array([0.5, 0.5, 0.0]), sleeves(safe=0.7, ts_core=0.1)
+        one_day([0.5, 0.5, 0.0], [Sleeve.SAFE, Sleeve.TS_CORE, Sleeve.TS_CORE], [1, -1, 0]),
+        np.array([0.5, 0.5, 0.0]),
+        sleeves(safe=0.7, ts_core=0.1),
     )
     np.testing.assert_allclose(weights, [[0.7, -0.1, 0.0]])
 

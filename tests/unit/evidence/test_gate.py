@@ -156,14 +156,18 @@ def test_windows_below_the_floors_do_not_count() -> None:
 
 
 def test_windows_that_end_on_one_date_count_as_one_and_the_reason_says_so() -> None:
-    rows = tuple(row(f"{n}d", start, "2018-11-30") for n, start in ((30, "2018-11-01"), (90, "2018-09-02"), (180, "2018-06-04"), (365, "2017-12-01")))
+    rows = tuple(
+        row(f"{n}d", start, "2018-11-30") for n, start in ((30, "2018-11-01"), (90, "2018-09-02"), (180, "2018-06-04"), (365, "2017-12-01"))
+    )
     criterion = found("independent_windows", rows=rows)
     assert (criterion.status, criterion.observed) == (Status.FAIL, 1)
     assert "overlap and count as 1" in criterion.reason
 
 
 def test_a_window_that_failed_is_not_independent() -> None:
-    failed = EvidenceRow(window=ROWS[0].window, sessions=0, policy_hash="c", baseline_hash="b", baseline={}, candidate={}, error="no session")
+    failed = EvidenceRow(
+        window=ROWS[0].window, sessions=0, policy_hash="c", baseline_hash="b", baseline={}, candidate={}, error="no session"
+    )
     assert found("independent_windows", rows=(failed, *ROWS[1:])).status is Status.FAIL
 
 

@@ -91,7 +91,9 @@ def test_undefined_is_none_and_never_nan() -> None:
     )
     found = measure(empty)
     unknown = {name for name, value in found.items() if value is None}
-    assert unknown == {"sharpe", "profit_factor", "win_rate", "turnover", "cost_bps", "reject_rate"} | {n for n in METRICS if "exposure" in n}
+    assert unknown == {"sharpe", "profit_factor", "win_rate", "turnover", "cost_bps", "reject_rate"} | {
+        n for n in METRICS if "exposure" in n
+    }
     assert measure(arm(trade_pnl=np.array([1.0, 2.0, 3.0, 4.0])))["profit_factor"] is None
     assert measure(arm(requests=np.zeros(3, dtype=int)))["reject_rate"] is None
     assert not any(isinstance(v, float) and math.isnan(v) for v in found.values())

@@ -80,7 +80,8 @@ days = st.integers(0, 400).map(lambda n: date.fromordinal(737000 + n))
 @given(st.lists(st.tuples(days, st.integers(0, 60)), max_size=9))
 def test_the_independent_windows_are_the_largest_disjoint_set(spans: list[tuple[date, int]]) -> None:
     given_windows = [
-        Window(label=str(i), start_date=start, end_date=date.fromordinal(start.toordinal() + length)) for i, (start, length) in enumerate(spans)
+        Window(label=str(i), start_date=start, end_date=date.fromordinal(start.toordinal() + length))
+        for i, (start, length) in enumerate(spans)
     ]
     chosen = independent(given_windows)
     assert not any(a.overlaps(b) for i, a in enumerate(chosen) for b in chosen[i + 1 :])

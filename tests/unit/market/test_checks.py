@@ -145,6 +145,7 @@ def test_naive_times_come_first_and_can_stop_the_run(make: ModuleType, findings:
     assert [f.check for f in findings(prices=prices)] == ["naive_times", "bars_out_of_order"]
     with pytest.raises(DataError, match="naive_times: broken rule 'prices: priced_at names its zone; read as UTC'; rows: 2"):
         findings(prices=prices, severities={"naive_times": "error"})
+    assert [f.check for f in findings(prices=prices, severities={"naive_times": "ignore"})] == ["bars_out_of_order"]
 
 
 def test_a_symbol_in_two_buckets(make: ModuleType, findings: Any) -> None:

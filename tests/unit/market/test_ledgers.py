@@ -128,7 +128,10 @@ def test_a_text_among_numbers_is_the_first_that_does_not_fit(tmp_path: Path, mak
 
 def test_an_empty_table_and_one_without_the_optional_columns(tmp_path: Path, make: ModuleType, opened: Any) -> None:
     path = make.sqlite(tmp_path / "l.db", {"bars": (BARS[0], []), "Whole": BARS})
-    assert str(refusal(opened, path=path, views=VIEWS)) == f"{path}, view prices: is empty: 0 rows"
+    assert (
+        str(refusal(opened, path=path, views=VIEWS))
+        == f"{path}, view prices: is empty: 0 rows; to do without the view: '~source.views.prices'"
+    )
     views = {"prices": "SELECT symbol, priced_at, close, volume FROM whole"}
     with opened("sqlite", path=path, views=views, optional={"WHOLE": {"volume": "DOUBLE"}}) as market:
         assert market.check() == ()

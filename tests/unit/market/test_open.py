@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from policyengine.errors import ConfigError, DataError, SourceUnavailable
+from policyengine.market import open_market
 from policyengine.market.files import locate, without_password
 
 ALL = {"prices": "SELECT * FROM source"}
@@ -72,6 +73,27 @@ def test_truncated_empty_and_foreign_files(tmp_path: Path, good: Path, opened: A
         assert rule in str(caught)
     (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(b"symbol,priced_at,close\n" + b"SPY,2020-01-02,1\n" * 9999)[:200])
     assert f"{tmp_path}/cut.csv.gz: cannot be read: " in str(refusal(opened, "csv", path=tmp_path / "cut.csv.gz", views=ALL))
+
+
+def test_file_names_are_never_sql(tmp_path: Path, make: ModuleType, opened: Any) -> None:
+    for name in ("o'b \u00e9;--.parquet", '"x".parquet', "[x].parquet", "it's"):
+        path = tmp_path / name if name.endswith(".parquet") else tmp_path / name / "p.parquet"
+        make.parquet(path, make.bars(("SPY", "2020-01-02", 1), ("SPY", "2020-01-03", 2)))
+        with opened(path=path, views=ALL) as market:
+            assert market.check() == ()
+    with opened(path=tmp_path / "it's", views=ALL) as market:
+        assert market.check() == ()
+
+
+def test_what_does_not_fit_into_memory(good: Path, make: ModuleType, tmp_path: Path) -> None:
+    views = {"prices": "SELECT s.*, repeat('x', 1000000 + CAST(i % 7 AS INTEGER)) || i AS currency FROM source AS s, range(400) AS t(i)"}
+    spec = make.source_spec("parquet", path=str(good), views=views)
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(DataError, match="does not fit into the memory limit"),
+        open_market(spec, make.universe_spec(), memory_limit_mb=20, temp_dir=tmp_path / "file" / "spill", shipped_dir=tmp_path) as market,
+    ):
+        market.digest()
 
 
 def test_pages_that_were_overwritten(tmp_path: Path, make: ModuleType, opened: Any) -> None:
@@ -188,7 +210,10 @@ def test_optional_columns_read_as_null(good: Path, opened: Any) -> None:
 
 def test_an_empty_table(tmp_path: Path, make: ModuleType, opened: Any) -> None:
     path = make.parquet(tmp_path / "e.parquet", make.bars(("SPY", "2020-01-02", 1)).iloc[:0])
-    assert str(refusal(opened, path=path, views=ALL)) == f"{path}, view prices: is empty: 0 rows"
+    assert (
+        str(refusal(opened, path=path, views=ALL))
+        == f"{path}, view prices: is empty: 0 rows; to do without the view: '~source.views.prices'"
+    )
 
 
 @pytest.mark.parametrize(
@@ -206,6 +231,11 @@ def test_remote_paths_without_what_they_need(path: str, rule: str, tmp_path: Pat
     assert isinstance(caught, SourceUnavailable)
     assert str(caught).startswith(rule)
     assert "secret" not in str(caught)
+
+
+def test_a_remote_glob_is_listed_by_its_extension_alone(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("policyengine.market.source._load", lambda *_: None)
+    assert "s3://bucket/*.parquet: cannot be read: " in str(refusal(opened, path="s3://bucket/*.parquet", views=ALL))
 
 
 def test_a_remote_glob_allows_its_folder() -> None:

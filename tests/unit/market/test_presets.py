@@ -119,7 +119,7 @@ def test_portfolio_maximizer(maximizer: Any) -> None:
     assert read is not None
     assert read.signal_id.tolist() == ["ts_1", "2", "3"]
     assert read.direction.tolist() == [1, 0, -1]
-    assert read.source.tolist() == ["TIME_SERIES", "LLM", "HYBRID"]
+    assert read.source.tolist() == ["TS", "LLM", "TS"]
     np.testing.assert_array_equal(read.edge_score, [2.0, np.nan, np.nan])
     assert closing.trade_id.tolist() == ["2", "3"]
     assert closing.signal_id.tolist() == ["ts_1", "3"]
