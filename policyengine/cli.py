@@ -216,7 +216,7 @@ def _collect(folder: Path, gate: GateSpec) -> int:
     collected = collect(folder, gate, Stage.CANARY)
     for line in summary(folder, collected):
         print(line)
-    return 1 if collected.failed else 0
+    return 1 if collected.errors else 0
 
 
 def _composition_error(error: HydraException) -> ConfigError:

@@ -11,7 +11,7 @@ from pathlib import Path
 from policyengine.errors import ConfigError, DataError
 from policyengine.market.border import admit_frame
 from policyengine.market.checks import broken_rows, run_checks
-from policyengine.market.columns import VIEWS
+from policyengine.market.columns import VIEWS, Kind
 from policyengine.market.digest import digest_views
 from policyengine.market.engine import CANONICAL, Engine, printable, quoted, statement
 from policyengine.market.panel import Calendar, PricePanel, arrange
@@ -167,13 +167,13 @@ class Market:
         counts = "".join(f", count(*) FILTER (WHERE {condition})" for _, condition in conditions)
         total, *wrong = self._engine.run(f"SELECT count(*){counts} FROM {mapped(view)}", place=place)[0]
         if total == 0:
-            raise DataError(place, "is empty: 0 rows")
+            raise DataError(place, f"is empty: 0 rows; to do without the view: '~source.views.{view}'")
         for (column, condition), count in zip(conditions, wrong, strict=True):
             if count:
                 shown = f"CAST({quoted(column.name)} AS VARCHAR)"
                 first = self._engine.run(broken_rows(shown, mapped(view), condition), place=place)[0][0]
                 found = self._types[view][column.name]
-                wanted = f"{'a finite number' if column.kind.sql_type == 'DOUBLE' and column.finite else column.kind.label}"
+                wanted = "a finite number" if column.kind is Kind.NUMBER and column.finite else column.kind.label
                 rule = f"column {column.name}: found type {found}, wanted {wanted}; {count} of {total} values do not fit, first '{first}'"
                 raise DataError(place, printable(rule))
         self._refuse_blanks(view)

@@ -27,11 +27,12 @@ RESULT = "result.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected:
-    """What a sweep came to: `failed` of `jobs` gave no evidence; `decisions` by policy hash."""
+    """What a sweep came to: `errors` by job number, of `jobs`; `decisions` by policy hash, and the `words` that made each policy."""
 
     jobs: int
-    failed: int
+    errors: Mapping[int, str]
     decisions: Mapping[str, Decision]
+    words: Mapping[str, str]
 
 
 def write_plan(folder: Path, jobs: Sequence[Sequence[str]]) -> None:
@@ -61,20 +62,19 @@ def collect(folder: Path, gate: GateSpec, stage: Stage) -> Collected:
             for policy, d in decisions.items()
         },
     )
-    failed = sum(result.get("error") is not None for result in results)
-    return Collected(jobs=len(jobs), failed=failed, decisions=decisions)
+    errors = {number: str(result["error"]) for number, result in enumerate(results) if result["error"] is not None}
+    return Collected(jobs=len(jobs), errors=errors, decisions=decisions, words=_words(jobs, results))
 
 
 def summary(folder: Path, collected: Collected) -> list[str]:
     """What a person reads after a sweep."""
-    lines = [f"sweep     {collected.jobs - collected.failed} of {collected.jobs} jobs gave evidence"]
-    for number in range(collected.jobs):
-        error = _result(folder / str(number)).get("error")
-        if error is not None:
-            lines += terminal.item(f"job {number}", str(error))
+    lines = [f"sweep     {collected.jobs - len(collected.errors)} of {collected.jobs} jobs gave evidence"]
+    for number, error in collected.errors.items():
+        lines += terminal.item(f"job {number}", error)
     for policy, decision in collected.decisions.items():
         hard = sum(c.hard for c in decision.criteria)
         lines.append(f"policy    {policy[:6]}   {decision.verdict.value}   {len(decision.open)} of {hard} hard criteria are open")
+        lines += terminal.item("made by", collected.words[policy]) if collected.words[policy] else []
         for criterion in decision.open:
             lines += terminal.item(criterion.name, f"{criterion.status}: {criterion.reason}")
     return [*lines, f"matrix    {folder / 'matrix.csv'}"]
@@ -92,15 +92,26 @@ def _result(folder: Path) -> Mapping[str, Any]:
 
 def _rows(number: int, overrides: Sequence[str], result: Mapping[str, Any]) -> list[dict[str, object]]:
     about: dict[str, object] = {"job": number, "overrides": " ".join(overrides)}
-    if result.get("error") is not None:
+    if result["error"] is not None:
         return [{**about, "error": result["error"]}]
     return [{**about, **flat(row_of(stored))} for stored in result["evidence"]["windows"]]
+
+
+def _words(jobs: Sequence[Sequence[str]], results: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The overrides that all jobs of a policy share, but for those that all jobs of the sweep share."""
+    shared: dict[str, list[str]] = {}
+    for overrides, result in zip(jobs, results, strict=True):
+        if result["error"] is None:
+            policy = result["evidence"]["hashes"]["policy"]
+            shared[policy] = [word for word in shared.get(policy, overrides) if word in overrides]
+    common = set.intersection(*(set(words) for words in jobs))
+    return {policy: " ".join(word for word in words if word not in common) for policy, words in shared.items()}
 
 
 def _by_policy(results: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
     grouped: dict[str, list[Mapping[str, Any]]] = {}
     for result in results:
-        if result.get("error") is None:
+        if result["error"] is None:
             grouped.setdefault(result["evidence"]["hashes"]["policy"], []).append(result["evidence"])
     return grouped
 
