@@ -30,7 +30,10 @@ class Constraints:
 
 
 def constraints(limits: LimitsSpec, universe: UniverseSpec, symbols: Sequence[str]) -> Constraints:
-    """The limits as arrays over `symbols`. Long positions; a short in a safe instrument is kept out before the shell."""
+    """The limits as arrays over `symbols`. Long positions; a short in a safe instrument is kept out before the shell.
+
+    The groups depend on the universe and the symbols alone, so that policies with different limits can be replayed together.
+    """
     buckets = [universe.bucket(symbol) for symbol in symbols]
     markets = [universe.market(symbol) for symbol in symbols]
     risk_max = limits.non_safe_max_frac if limits.risk_max_frac is None else min(limits.risk_max_frac, limits.non_safe_max_frac)
@@ -40,8 +43,9 @@ def constraints(limits: LimitsSpec, universe: UniverseSpec, symbols: Sequence[st
     }
     for bucket, spec in sorted(limits.buckets.items()):
         rows[f"bucket {bucket}"] = ([b is bucket for b in buckets], spec.max_frac)
-    for market, cap in sorted(limits.markets.items()):
-        rows[f"market {market}"] = ([m == market for m in markets], cap.max_frac)
+    for market in sorted(set(markets)):
+        cap = limits.markets[market].max_frac if market in limits.markets else np.inf
+        rows[f"market {market}"] = ([m == market for m in markets], cap)
     upper = [limits.buckets[bucket].position_max_frac for bucket in buckets]
     off = not limits.enabled
     return Constraints(

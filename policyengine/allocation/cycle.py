@@ -13,7 +13,7 @@ from policyengine.allocation.sizing import Sized, size
 from policyengine.allocation.sleeves import SLEEVES, Grid, requested_weights, sleeve_of
 from policyengine.records import Bucket
 from policyengine.signals.stream import Stream, features
-from policyengine.spec.root import ArmSpec
+from policyengine.spec.root import ArmSpec, PolicySpec
 from policyengine.spec.universe import UniverseSpec
 
 Floats = NDArray[np.float64]
@@ -51,7 +51,7 @@ def _sleeve_index(source: str, symbol: str, universe: UniverseSpec) -> int:
     return SLEEVES.index(sleeve_of(source, universe.bucket(symbol), universe.market(symbol)))
 
 
-def targets(arm: ArmSpec, stream: Stream, asked: Grid, universe: UniverseSpec, *, allow_short: bool) -> Targets:
+def targets(arm: ArmSpec | PolicySpec, stream: Stream, asked: Grid, universe: UniverseSpec, *, allow_short: bool) -> Targets:
     """Size, allocate and project the signals of one arm.
 
     A sell signal where shorts are not allowed, or on a safe instrument, takes the position to zero: a short is never safety.

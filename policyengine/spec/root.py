@@ -38,6 +38,17 @@ class ArmSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PolicySpec:
+    """What decides sizes, and nothing else: what a trial is, known by its hash. The name of an arm is not part of it."""
+
+    signals: SignalsSpec
+    sizing: SizingSpec
+    sleeves: SleevesSpec
+    limits: LimitsSpec
+    execution: ExecutionSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeSpec:
     """What a run may use of the machine."""
 
@@ -66,11 +77,14 @@ class Spec:
         """The sizing policy of `arm`."""
         return self.baseline if arm is Arm.BASELINE else self.candidate
 
-    def policy_hash(self, arm: Arm) -> str:
-        """Identity of what decides the sizes of `arm`: the resolved {signals, sizing, sleeves, limits, execution}; its name does not."""
+    def policy(self, arm: Arm) -> PolicySpec:
+        """What decides the sizes of `arm`."""
         spec = self.arm(arm)
-        parts = {name: getattr(spec, name) for name in ARM_SECTIONS}
-        return digest({**parts, "signals": self.signals, "execution": self.execution})
+        return PolicySpec(signals=self.signals, sizing=spec.sizing, sleeves=spec.sleeves, limits=spec.limits, execution=self.execution)
+
+    def policy_hash(self, arm: Arm) -> str:
+        """Identity of what decides the sizes of `arm`."""
+        return digest(self.policy(arm))
 
     def config_hash(self) -> str:
         """Identity of the resolved configuration, but for what cannot change a result: the task and what the machine may use."""

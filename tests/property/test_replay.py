@@ -34,11 +34,11 @@ SPEC = composed_spec()
 
 
 def market(seed: int, sessions: int = 120, *, negative: bool = False) -> PricePanel:
-    """Random walks; WTI may go below zero; about one bar in fifteen is missing."""
+    """Random walks; WTI may fall from its price to minus its price half-way; about one bar in fifteen is missing."""
     rng = np.random.default_rng(seed)
     close = 100.0 * np.exp((rng.normal(0.0004, 0.02, (sessions, 5))).cumsum(axis=0))
     if negative:
-        close[:, 4] = 5.0 + rng.normal(0.0, 1.0, sessions).cumsum()
+        close[sessions // 2 :, 4] *= -1.0
     fresh = rng.random((sessions, 5)) < 0.93
     fresh[0] = True
     row = np.maximum.accumulate(np.where(fresh, np.arange(sessions)[:, None], 0), axis=0)
@@ -164,12 +164,13 @@ def test_the_order_of_rows_in_a_file_is_irrelevant(seed: int, run_in: Callable[.
     frame = pd.read_parquet(DATA / "prices.parquet")
     frame = frame[frame["priced_at"] >= pd.Timestamp("2015-01-01", tz="UTC")]
     results = []
+    attempt = len(list(tmp_path.glob("*.parquet")))
     for name, rows in (("sorted", frame), ("shuffled", frame.sample(frac=1.0, random_state=seed % 2**31))):
-        path = tmp_path / f"{name}-{seed}.parquet"
+        path = tmp_path / f"{name}-{attempt}.parquet"
         rows.to_parquet(path)
         spec = composed_spec(f"source.path={path}", "window=365d", "+source.checks={bars_out_of_order: ignore}")
         assert isinstance(spec.task, EvaluateTask)
-        run = run_in(f"{name}-{seed}")
+        run = run_in(f"{name}-{attempt}")
         evaluate(spec, spec.task, run)
         made = (run.folder / "evidence.json").read_text().replace(str(path), "PATH")
         lines = [line for line in made.splitlines() if '"config": "' not in line]
