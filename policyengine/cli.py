@@ -193,6 +193,7 @@ def _run(spec: Spec, folder: Path, temporary: Path, *, in_sweep: bool) -> Run:
         in_sweep=in_sweep,
         choices={k: str(v) for k, v in HydraConfig.get().runtime.choices.items()},
         say=(lambda _: None) if in_sweep else print,
+        clock=time.monotonic,
         progress=Progress(sys.stderr, time.monotonic, enabled=watched),
     )
 

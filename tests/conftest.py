@@ -58,6 +58,7 @@ def run_in(tmp_path: Path) -> Callable[..., Run]:
             in_sweep=in_sweep,
             choices={"source": "demo"},
             say=(said if said is not None else []).append,
+            clock=lambda: 0.0,
             progress=Progress(sys.stderr, lambda: 0.0, enabled=False),
         )
 

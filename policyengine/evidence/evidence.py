@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from policyengine.evidence.metrics import ArmSeries
-from policyengine.records import Finding
+from policyengine.records import Arm, Finding
 
 Table = Mapping[str, object]
 
@@ -17,7 +17,7 @@ class Evidence:
 
     `breaches` counts sessions that ended above an enforced limit, None where positions are unknown; `audited_frac` is the
     share of fills that name their signal, by arm; `notes` say what this kind of evidence cannot show; `tables` are columns
-    to store, by file name; `counts` are facts for the record.
+    to store, by file name; `counts` are facts for the record; `seconds` what deciding cost each arm, empty where it was not timed.
     """
 
     kind: str
@@ -29,3 +29,4 @@ class Evidence:
     findings: tuple[Finding, ...] = ()
     tables: Mapping[str, Table] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
+    seconds: Mapping[Arm, float] = field(default_factory=dict)

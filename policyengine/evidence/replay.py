@@ -19,14 +19,25 @@ from policyengine.spec.root import Spec
 Floats = NDArray[np.float64]
 
 
-def replay_evidence(spec: Spec, panel: PricePanel, stream: Stream, *, progress: Callable[[int, int], None] | None = None) -> Evidence:
-    """Replay both arms of `spec` over the panel.
+def replay_evidence(
+    spec: Spec,
+    panel: PricePanel,
+    stream: Stream,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    clock: Callable[[], float] = lambda: 0.0,
+) -> Evidence:
+    """Replay both arms of `spec` over the panel; `clock` gives seconds, to record what deciding costs each arm.
 
     Raises:
         BrokenInvariant: the accounting identity or the limits do not hold.
     """
     asked = grid(stream, spec.universe)
-    wanted = {arm: targets(spec.arm(arm), stream, asked, spec.universe, allow_short=spec.execution.allow_short) for arm in Arm}
+    wanted, seconds = {}, {}
+    for arm in Arm:
+        started = clock()
+        wanted[arm] = targets(spec.arm(arm), stream, asked, spec.universe, allow_short=spec.execution.allow_short)
+        seconds[arm] = clock() - started
     rate = cash_rate(panel, spec.universe.cash_rate_symbol)
     curves = replay(
         panel,
@@ -52,6 +63,7 @@ def replay_evidence(spec: Spec, panel: PricePanel, stream: Stream, *, progress: 
             "trades": _trade_table(spec, panel, stream, curves, wanted, followed),
             "exposure": _exposure_table(panel, series),
         },
+        seconds=seconds,
         counts={
             "limit_held_over_sessions": int(curves.held_over.sum()),
             **{f"rejects_{reason.name.lower()}": int(curves.rejects[..., reason].sum()) for reason in Reject},

@@ -13,7 +13,8 @@ class FloorsSpec:
 
     Per window and arm: at least `trades_min` closing trades, of which `losing_trades_min` lost. At least `windows_min`
     pairwise non-overlapping windows must meet both. `trade_drop_max` is the largest tolerated fall of the number of
-    trades, as a fraction of the baseline's; `reject_rate_rise_max` the largest tolerated rise of the reject rate.
+    trades, as a fraction of the baseline's; `reject_rate_rise_max` the largest tolerated rise of the reject rate;
+    `runtime_rise_max` that of the time to decide, which is recorded beside the evidence and never decides: a clock must not.
     """
 
     trades_min: int
@@ -21,6 +22,7 @@ class FloorsSpec:
     windows_min: int
     trade_drop_max: float
     reject_rate_rise_max: float
+    runtime_rise_max: float
 
     def __post_init__(self) -> None:
         """Refuse floors that would let nothing or everything through."""
@@ -29,6 +31,7 @@ class FloorsSpec:
         at_least("windows_min", self.windows_min, 1)
         in_range("trade_drop_max", self.trade_drop_max, 0.0, 1.0)
         in_range("reject_rate_rise_max", self.reject_rate_rise_max, 0.0, 1.0)
+        at_least("runtime_rise_max", self.runtime_rise_max, 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ from policyengine.tasks.run import Run
 
 def evaluate(spec: Spec, task: EvaluateTask, run: Run) -> Mapping[str, Any]:
     """Make the evidence, decide, write everything, and return the artifact."""
+    started = run.clock()
     if spec.evidence.publish and run.in_sweep:
         raise ConfigError("evidence.publish", "true in a sweep: a sweep's job never becomes the canonical artifact")
     with open_market(
@@ -47,7 +50,7 @@ def evaluate(spec: Spec, task: EvaluateTask, run: Run) -> Mapping[str, Any]:
                 end = as_of(spec.window, panel.sessions)
                 panel = _until(panel, end)
                 stream = signal_stream(spec, market, panel)
-                evidence = replay_evidence(spec, panel, stream, progress=run.progress.step("replay"))
+                evidence = replay_evidence(spec, panel, stream, progress=run.progress.step("replay"), clock=run.clock)
             case TradeHistoryEvidence():
                 evidence = trade_history_evidence(spec, market.closing_trades(), panel)
                 end = as_of(spec.window, evidence.baseline.sessions)
@@ -73,6 +76,7 @@ def evaluate(spec: Spec, task: EvaluateTask, run: Run) -> Mapping[str, Any]:
         files["published"] = str(run.canonical)
     record = verdict_record(made, files)
     write_json(run.folder / "verdict.json", record)
+    write_json(run.folder / "run.json", _about(spec, run, evidence, run.clock() - started))
     _show(run, made, record, panel, stream)
     return made
 
@@ -126,6 +130,22 @@ def _write(run: Run, made: Mapping[str, Any], facts: Facts, evidence: Evidence) 
     write_json(matrix, {"run_id": run.run_id, "created_at": run.created_at, "rows": [row_mapping(row) for row in facts.rows]})
     write_json(run.folder / "evidence.json", made)
     return {"evidence": _short(run.folder / "evidence.json"), "matrix": _short(run.folder / "matrix.csv")}
+
+
+def _about(spec: Spec, run: Run, evidence: Evidence, seconds: float) -> dict[str, Any]:
+    """What differs between equal runs and decides nothing: times and versions."""
+    before, after = (evidence.seconds.get(arm, 0.0) for arm in Arm)
+    rise = after / before - 1.0 if before > 0.0 else None
+    return {
+        "run_id": run.run_id,
+        "created_at": run.created_at,
+        "seconds": seconds,
+        "arm_seconds": {arm.value: value for arm, value in evidence.seconds.items()},
+        "runtime_rise": rise,
+        "runtime_regression": None if rise is None else rise > spec.gate.floors.runtime_rise_max,
+        "versions": {name: version(name) for name in ("barbell-policyengine", "duckdb", "numpy", "pandas", "pandera", "hydra-core")},
+        "python": platform.python_version(),
+    }
 
 
 def _short(path: Path) -> str:

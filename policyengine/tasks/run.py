@@ -13,7 +13,7 @@ from policyengine.reporting.progress import Progress
 class Run:
     """One run. `folder` is for its results; `state_dir` for what must last; `choices` the chosen option of each config group.
 
-    `in_sweep` tells a job of a sweep, which never publishes. `canonical` is where the canonical artifact stands.
+    `in_sweep` tells a job of a sweep, which never publishes. `canonical` is where the canonical artifact stands. `clock` gives seconds.
     """
 
     run_id: str
@@ -26,4 +26,5 @@ class Run:
     in_sweep: bool
     choices: Mapping[str, str]
     say: Callable[[str], None]
+    clock: Callable[[], float]
     progress: Progress

@@ -23,6 +23,8 @@ def without_ids(folder: Path) -> dict[str, bytes]:
     """Each result file but for run_id, created_at and paths."""
     found: dict[str, bytes] = {}
     for path in sorted(folder.iterdir()):
+        if path.name == "run.json":
+            continue
         name = "matrix.json" if path.name.startswith("barbell_pnl_matrix") else path.name
         content = path.read_bytes()
         if path.suffix == ".json":

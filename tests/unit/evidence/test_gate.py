@@ -11,7 +11,7 @@ from policyengine.evidence.matrix import EvidenceRow
 from policyengine.records import Criterion, Stage, Status, Verdict, Window
 from policyengine.spec.gate import FloorsSpec, GateSpec
 
-FLOORS = FloorsSpec(trades_min=30, losing_trades_min=5, windows_min=3, trade_drop_max=0.3, reject_rate_rise_max=0.02)
+FLOORS = FloorsSpec(trades_min=30, losing_trades_min=5, windows_min=3, trade_drop_max=0.3, reject_rate_rise_max=0.02, runtime_rise_max=0.5)
 GATE = GateSpec(floors=FLOORS)
 BASELINE: dict[str, float | None] = {
     "total_return_pct": 10.0,
