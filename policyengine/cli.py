@@ -19,6 +19,7 @@ from typing import Any
 import hydra
 import yaml
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.hydra import Hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -97,6 +98,8 @@ def _launch() -> None:
         ConfigError: for what is not an error of Hydra's own.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    # Hydra composes everything once more only to read hydra.mode, which --run and --multirun decide here.
+    Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
     try:
         hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
     except HydraException:

@@ -11,8 +11,9 @@ from typing import Any
 import policyengine
 from policyengine.errors import DataError
 from policyengine.evidence.evidence import Evidence
-from policyengine.evidence.gate import Decision, Facts, independent_rows
+from policyengine.evidence.gate import Decision, Facts, Look, independent_rows
 from policyengine.evidence.matrix import EvidenceRow, Measures, flat
+from policyengine.evidence.trials import Head
 from policyengine.records import Arm, Criterion, Finding, Stage, Status, Verdict, Window
 from policyengine.spec.bind import plain
 from policyengine.spec.root import Spec, differences
@@ -26,12 +27,18 @@ def artifact(
     facts: Facts,
     decision: Decision,
     *,
+    test: Mapping[str, Any] | None,
+    log_head: Head,
     data_hash: str,
     findings: Sequence[Finding],
     run_id: str,
     created_at: str,
 ) -> dict[str, Any]:
-    """The artifact as a mapping that JSON can hold. `run_id` and `created_at` are all that differs between equal runs."""
+    """The artifact as a mapping that JSON can hold. `run_id` and `created_at` are all that differs between equal runs.
+
+    `test` is what the statistical test reports beside its criteria; None where no look was taken. `log_head` is where the log of
+    trials stood, so that a log put back to an earlier day shows.
+    """
     sessions = evidence.baseline.sessions.astype("datetime64[D]")
     return {
         "schema": SCHEMA,
@@ -61,6 +68,11 @@ def artifact(
         "breaches": facts.breaches,
         "audited_frac": list(facts.audited_frac),
         "criteria": [plain(c) for c in decision.criteria],
+        "look": plain(facts.look),
+        "judged": [plain(c) for c in facts.judged],
+        "harm": [plain(c) for c in facts.harm],
+        "test": test,
+        "trial_log": plain(log_head),
         "findings": [plain(f) for f in findings],
         "notes": list(evidence.notes),
         "counts": dict(evidence.counts),
@@ -70,19 +82,8 @@ def artifact(
 def verdict_record(made: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
     """What every face of the result is drawn from: the verdict, why, and where the files are."""
     keys = (
-        "schema",
-        "run_id",
-        "created_at",
-        "kind",
-        "stage",
-        "passed",
-        "verdict",
-        "arms",
-        "hashes",
-        "sample",
-        "criteria",
-        "findings",
-        "notes",
+        *("schema", "run_id", "created_at", "kind", "stage", "passed", "verdict", "arms", "hashes", "sample"),
+        *("criteria", "look", "harm", "test", "findings", "notes"),
     )
     return {**{key: made[key] for key in keys}, "files": dict(files)}
 
@@ -104,6 +105,9 @@ def facts_of(made: Mapping[str, Any], stage: Stage) -> Facts:
             candidate=made["pooled"]["candidate"],
             breaches=made["breaches"],
             audited_frac=(made["audited_frac"][0], made["audited_frac"][1]),
+            judged=tuple(criterion_of(c) for c in made["judged"]),
+            harm=tuple(criterion_of(c) for c in made["harm"]),
+            look=_look_of(made["look"]),
         )
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise DataError("evidence", f"is not an artifact: {type(error).__name__} {error}") from error
@@ -141,11 +145,6 @@ def criterion_of(stored: Mapping[str, Any]) -> Criterion:
     return Criterion(**{**stored, "status": Status(stored["status"]), "interval": None if interval is None else (interval[0], interval[1])})
 
 
-def verdict_of_record(record: Mapping[str, Any]) -> Verdict:
-    """The verdict that a record states."""
-    return Verdict(record["verdict"])
-
-
 def code_hash() -> str:
     """SHA-256 over every Python and SQL file of the package and its schemas, by relative path and content."""
     import schemas  # noqa: PLC0415 - only its place is wanted
@@ -157,6 +156,13 @@ def code_hash() -> str:
             whole.update(f"{root.name}/{path.relative_to(root).as_posix()}\0".encode())
             whole.update(hashlib.sha256(path.read_bytes()).digest())
     return whole.hexdigest()
+
+
+def _look_of(stored: Mapping[str, Any] | str) -> Look | str:
+    if isinstance(stored, str):
+        return stored
+    days = {name: None if stored[name] is None else date.fromisoformat(stored[name]) for name in ("first_date", "last_date", "next_date")}
+    return Look(**{**stored, **days, "recorded": Verdict(stored["recorded"])})
 
 
 def _measures(stored: Mapping[str, Any]) -> Measures:

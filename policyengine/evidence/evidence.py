@@ -15,12 +15,14 @@ Table = Mapping[str, object]
 class Evidence:
     """Both arms, and what the gate and the files need of how they came about.
 
+    `source_key` is the identity of the data, which later days, another folder or another name of a file do not change.
     `breaches` counts sessions that ended above an enforced limit, None where positions are unknown; `audited_frac` is the
     share of fills that name their signal, by arm; `notes` say what this kind of evidence cannot show; `tables` are columns
     to store, by file name; `counts` are facts for the record; `seconds` what deciding cost each arm, empty where it was not timed.
     """
 
     kind: str
+    source_key: str
     baseline: ArmSeries
     candidate: ArmSeries
     breaches: int | None

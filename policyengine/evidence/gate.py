@@ -7,12 +7,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 from policyengine.errors import ConfigError
+from policyengine.evidence.looks import standing
 from policyengine.evidence.matrix import EvidenceRow, Measures, delta
 from policyengine.evidence.windows import independent
 from policyengine.records import TOLERANCE, Criterion, Stage, Status, Verdict
 from policyengine.spec.gate import FloorsSpec, GateSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """The look that the statistical test belongs to.
+
+    `number` of `planned`, judged on the first `sessions` of the sample, `first_date` to `last_date`, at level `alpha` against `trials`
+    policies, the candidate included; `trials_now` is their number when it is decided on again. `recorded` is what the look came to: the
+    test as the log first recorded it, with the floors on the same sessions. `next_sessions` and `next_date`, an estimate, say when the
+    next one falls; None after the last.
+    """
+
+    number: int
+    planned: int
+    sessions: int
+    alpha: float
+    trials: int
+    trials_now: int
+    first_date: date
+    last_date: date
+    recorded: Verdict
+    next_sessions: int | None
+    next_date: date | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +46,8 @@ class Facts:
 
     `rows` are the evidence rows; `baseline` and `candidate` the measures pooled over the whole decision sample, gaps between
     windows included; `breaches` the number of sessions on which an arm's enforced limits were exceeded after its fills, None
-    where the kind of evidence cannot know; `audited_frac` the share of fills that name their signal, by arm.
+    where the kind of evidence cannot know; `audited_frac` the share of fills that name their signal, by arm. `judged` are the
+    criteria of the statistical test, `harm` those of its mirror image, both empty without a look; `look` says why there is none.
     """
 
     kind: str
@@ -31,6 +57,9 @@ class Facts:
     candidate: Measures
     breaches: int | None
     audited_frac: tuple[float | None, float | None]
+    judged: tuple[Criterion, ...] = ()
+    harm: tuple[Criterion, ...] = ()
+    look: Look | str = "no look was taken"
 
     @property
     def delta(self) -> dict[str, float | None]:
@@ -68,7 +97,7 @@ class Decision:
 
 
 def decide(facts: Facts, gate: GateSpec) -> Decision:
-    """Judge every criterion. PROMOTE only if there are hard criteria and every one of them passes.
+    """Judge every criterion. What was recorded at the look stands: what came later may demote it and never promote.
 
     Raises:
         ConfigError: `gate.soft` names something that is not a criterion, or one that is always hard.
@@ -78,15 +107,25 @@ def decide(facts: Facts, gate: GateSpec) -> Decision:
             raise ConfigError("gate.soft", f"unknown criterion '{name}'; known: {', '.join(CRITERIA)}")
         if name in ALWAYS_HARD:
             raise ConfigError("gate.soft", f"'{name}' is always hard")
-    criteria = tuple(_criterion(name, check(facts, gate.floors), name not in gate.soft) for name, check in CRITERIA.items())
-    return Decision(verdict=verdict_of(criteria), criteria=criteria)
+    criteria = (*floor_criteria(facts, gate), *facts.judged)
+    now = verdict_of(criteria, facts.harm)
+    criteria = (*criteria, _look(facts, now))
+    stands = verdict_of(criteria, facts.harm)
+    return Decision(verdict=standing(facts.look.recorded, stands) if isinstance(facts.look, Look) else stands, criteria=criteria)
 
 
-def verdict_of(criteria: Sequence[Criterion]) -> Verdict:
-    """PROMOTE if there are hard criteria and each passes; REJECT if a rebalance broke an enforced limit; else INCONCLUSIVE."""
+def floor_criteria(facts: Facts, gate: GateSpec) -> tuple[Criterion, ...]:
+    """The plain criteria, which must hold besides the test."""
+    return tuple(_criterion(name, check(facts, gate.floors), name not in gate.soft) for name, check in CRITERIA.items())
+
+
+def verdict_of(criteria: Sequence[Criterion], harm: Sequence[Criterion] = ()) -> Verdict:
+    """PROMOTE if there are hard criteria and each passes; REJECT on shown harm or a broken limit; else INCONCLUSIVE."""
     hard = [c for c in criteria if c.hard]
     if hard and all(c.status is Status.PASS for c in hard):
         return Verdict.PROMOTE
+    if harm and all(c.status is Status.PASS for c in harm):
+        return Verdict.REJECT
     if any(c.name == "limits_held" and c.status is Status.FAIL for c in hard):
         return Verdict.REJECT
     return Verdict.INCONCLUSIVE
@@ -104,6 +143,23 @@ def meets_floors(row: EvidenceRow, floors: FloorsSpec) -> bool:
 def independent_rows(rows: Sequence[EvidenceRow], floors: FloorsSpec) -> tuple[str, ...]:
     """Labels of the windows that count as independent: they meet the floors and do not overlap, earliest end first."""
     return tuple(w.label for w in independent(row.window for row in rows if meets_floors(row, floors)))
+
+
+def _look(facts: Facts, now: Verdict) -> Criterion:
+    """Whether this is a moment at which the verdict may be reached: at a look, or after one that reached it."""
+    look = facts.look
+    if isinstance(look, str) or not facts.judged:
+        why = look if isinstance(look, str) else "the evidence holds no test"
+        return _criterion("look", _missing(">=", 1.0, f"{why}; without the test nothing is promoted"), True)
+    trials = "1 trial" if look.trials == 1 else f"{look.trials} trials"
+    reason = f"look {look.number} of {look.planned} on {look.sessions:,} sessions, level {look.alpha:g}, {trials}"
+    ahead = now is Verdict.PROMOTE and look.recorded is not Verdict.PROMOTE
+    outgrown = look.trials_now > look.trials
+    if ahead:
+        reason += f"; it said {look.recorded}, and nothing promotes before the next"
+    if outgrown:
+        reason += f"; there are {look.trials_now} now, so evaluate again"
+    return _criterion("look", _outcome(not (ahead or outgrown), look.number, ">=", 1.0, reason), True)
 
 
 def _criterion(name: str, outcome: Outcome, hard: bool) -> Criterion:
@@ -219,10 +275,6 @@ def _kind(facts: Facts, _: FloorsSpec) -> Outcome:
     return _outcome(enough, float(enough), ">=", 1.0, reason)
 
 
-def _sharpe_difference(_facts: Facts, _: FloorsSpec) -> Outcome:
-    return _missing("<=", None, "the statistical test is not part of this evidence; without it nothing is promoted")
-
-
 CRITERIA: Mapping[str, Callable[[Facts, FloorsSpec], Outcome]] = {
     "evidence_kind": _kind,
     "independent_windows": _independent_windows,
@@ -235,7 +287,6 @@ CRITERIA: Mapping[str, Callable[[Facts, FloorsSpec], Outcome]] = {
     "limits_held": _limits_held,
     "reject_rate": _reject_rate,
     "audit_completeness": _audit,
-    "sharpe_difference": _sharpe_difference,
 }
 ALWAYS_HARD = frozenset(CRITERIA) - {"reject_rate", "trade_count"}
 """Only these two may be soft: they say how the candidate trades, not whether it is better or within its limits."""

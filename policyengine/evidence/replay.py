@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from policyengine.allocation.cycle import Targets, grid, targets
 from policyengine.evidence.evidence import Evidence, Table
 from policyengine.evidence.metrics import BUCKETS, ArmSeries
+from policyengine.evidence.store import Words
 from policyengine.execution.replay import GUARDRAILS, Curves, Reject, replay
 from policyengine.market.panel import PricePanel
 from policyengine.records import Arm
@@ -17,6 +19,8 @@ from policyengine.signals.stream import Stream
 from policyengine.spec.root import Spec
 
 Floats = NDArray[np.float64]
+IDENTITY_SESSIONS = 60
+"""So many first sessions tell one source from another: new days do not change them."""
 
 
 def replay_evidence(
@@ -53,6 +57,7 @@ def replay_evidence(
     series = [_series(spec, panel, curves, rate, p, spec.arm(arm).name) for p, arm in enumerate(Arm)]
     return Evidence(
         kind="replay",
+        source_key=_source_key(panel),
         baseline=series[0],
         candidate=series[1],
         breaches=int(curves.breach.sum()),
@@ -79,6 +84,21 @@ def cash_rate(panel: PricePanel, symbol: str | None) -> Floats:
     rate = np.zeros(close.size)
     rate[1:] = close[1:] / close[:-1] - 1.0
     return np.where(np.isfinite(rate), rate, 0.0)
+
+
+def _source_key(panel: PricePanel) -> str:
+    """SHA-256 over the first sessions, the symbols that trade on them, and their prices relative to the first of each.
+
+    Relative and to six digits, so that a series that is adjusted again from its end stays the same source.
+    """
+    close = panel.close[:IDENTITY_SESSIONS]
+    traded = np.flatnonzero(np.isfinite(close[-1]))
+    whole = hashlib.sha256(",".join(panel.sessions[:IDENTITY_SESSIONS].astype(str).tolist()).encode())
+    for i in traded.tolist():
+        series = close[np.isfinite(close[:, i]), i]
+        base = series[0] if series[0] != 0.0 else 1.0
+        whole.update(f"|{panel.symbols[i]}:{','.join(f'{x:.6g}' for x in (series / base).tolist())}".encode())
+    return whole.hexdigest()
 
 
 def _series(spec: Spec, panel: PricePanel, curves: Curves, rate: Floats, p: int, name: str) -> ArmSeries:
@@ -119,7 +139,7 @@ def signal_table(stream: Stream, candidate: Targets) -> Table:
     rows, sized = stream.rows, candidate.sized
     return {
         "signal_id": list(rows.signal_id),
-        "symbol": [rows.symbols[code] for code in rows.code.tolist()],
+        "symbol": Words(codes=rows.code, words=rows.symbols),
         "signalled_at": rows.signalled_at,
         "direction": rows.direction,
         "strength": rows.strength,
@@ -138,23 +158,21 @@ def _trade_table(
 ) -> Table:
     fills, rows = curves.fills, stream.rows
     ids = np.append(rows.signal_id, "")
-    arms = list(Arm)
     base = np.append(rows.confidence, np.nan)[followed]
-    effective = np.stack([np.append(wanted[arm].sized.effective, np.nan) for arm in arms])[fills.policy, followed]
-    names = np.array(panel.symbols, dtype=object)
-    bucket = np.array([spec.universe.bucket(symbol).value for symbol in panel.symbols], dtype=object)
+    effective = np.stack([np.append(wanted[arm].sized.effective, np.nan) for arm in Arm])[fills.policy, followed]
+    bucket = [spec.universe.bucket(symbol).value for symbol in panel.symbols]
     return {
-        "trade_id": [f"t_{arms[p][0]}{n:07d}" for n, p in enumerate(fills.policy.tolist())],
-        "arm": [arms[p].value for p in fills.policy.tolist()],
-        "symbol": names[fills.instrument].tolist(),
-        "bucket": bucket[fills.instrument].tolist(),
+        "trade_id": [f"t_{n:07d}" for n in range(fills.policy.size)],
+        "arm": Words(codes=fills.policy, words=tuple(arm.value for arm in Arm)),
+        "symbol": Words(codes=fills.instrument, words=panel.symbols),
+        "bucket": Words(codes=fills.instrument, words=tuple(bucket)),
         "traded_at": panel.sessions[fills.session].astype("datetime64[us]"),
         "quantity": fills.quantity,
         "price": fills.price,
         "cost": fills.cost,
         "closed_quantity": fills.closed,
         "realized_pnl": fills.realized,
-        "signal_id": ids[followed].tolist(),
+        "signal_id": Words(codes=followed, words=tuple(ids.tolist())),
         "base_confidence": base,
         "effective_confidence": effective,
     }

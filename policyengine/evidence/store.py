@@ -9,13 +9,30 @@ import math
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from policyengine.errors import DataError, OutputError
 
 SIGNIFICANT_DIGITS = 12
 MAX_JSON_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """A column of few texts: `codes` (n,) index `words`; -1 means the last of them, as in Python."""
+
+    codes: NDArray[np.integer[Any]]
+    words: tuple[str, ...]
+
+    def array(self, pa: Any) -> Any:
+        """As text, the dictionary looked up by Arrow instead of Python."""
+        codes = np.where(self.codes < 0, len(self.words) + self.codes, self.codes).astype(np.int32)
+        return pa.array(self.words, pa.string()).take(pa.array(codes))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -92,8 +109,9 @@ def write_parquet(path: Path, columns: Mapping[str, object]) -> None:
     import pyarrow as pa  # noqa: PLC0415 - 0.1 s, only where a file is written
     import pyarrow.parquet as pq  # noqa: PLC0415
 
+    arrays = {name: value.array(pa) if isinstance(value, Words) else value for name, value in columns.items()}
     buffer = pa.BufferOutputStream()
-    pq.write_table(pa.table(dict(columns)), buffer, compression="zstd")
+    pq.write_table(pa.table(arrays), buffer, compression="zstd")
     write_bytes(path, buffer.getvalue().to_pybytes())
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,10 +15,12 @@ from policyengine.evidence.metrics import BUCKETS, ArmSeries
 from policyengine.market.panel import PricePanel
 from policyengine.market.rows import ClosingTrades
 from policyengine.records import Arm, Bucket
-from policyengine.spec.root import ArmSpec, Spec
+from policyengine.spec.root import ArmSpec, PolicySpec, Spec
 
 Floats = NDArray[np.float64]
 WEEKDAYS_PER_YEAR = 252.0
+IDENTITY_TRADES = 30
+"""So many first trades tell one ledger from another: new ones do not change them."""
 
 CANNOT_SHOW = (
     (
@@ -42,10 +47,11 @@ def trade_history_evidence(spec: Spec, trades: ClosingTrades, panel: PricePanel 
     sessions = _sessions(days, panel)
     session = np.searchsorted(sessions, days)
     buckets = [Bucket(name) for name in trades.bucket.tolist()]
-    series = [_series(spec, arm, trades, buckets, sessions, session) for arm in Arm]
+    series = [_series(spec, spec.arm(arm).name, spec.policy(arm), trades, buckets, sessions, session) for arm in Arm]
     known = int((trades.base_confidence > 0.0).sum())
     return Evidence(
         kind="trade_history",
+        source_key=_source_key(trades),
         baseline=series[0],
         candidate=series[1],
         breaches=None,
@@ -65,7 +71,17 @@ def trade_history_evidence(spec: Spec, trades: ClosingTrades, panel: PricePanel 
     )
 
 
-def scales(arm: ArmSpec, base: Floats, buckets: list[Bucket]) -> Floats:
+def trial_returns(spec: Spec, trades: ClosingTrades, panel: PricePanel | None, policies: Sequence[PolicySpec]) -> Floats:
+    """Returns (T, K) of K stored `policies` on the same ledger, in their order."""
+    days = trades.traded_at.astype("datetime64[D]")
+    sessions = _sessions(days, panel)
+    session = np.searchsorted(sessions, days)
+    buckets = [Bucket(name) for name in trades.bucket.tolist()]
+    arms = [_series(spec, "trial", policy, trades, buckets, sessions, session) for policy in policies]
+    return np.stack([arm.excess_returns() for arm in arms], axis=1)
+
+
+def scales(arm: PolicySpec | ArmSpec, base: Floats, buckets: list[Bucket]) -> Floats:
     """Size of each trade under `arm` relative to the ledger's, (K,)."""
     if not arm.sizing.enabled:
         return np.ones(base.size)
@@ -76,9 +92,15 @@ def scales(arm: ArmSpec, base: Floats, buckets: list[Bucket]) -> Floats:
 
 
 def _series(
-    spec: Spec, arm: Arm, trades: ClosingTrades, buckets: list[Bucket], sessions: NDArray[np.datetime64], session: NDArray[np.int64]
+    spec: Spec,
+    name: str,
+    policy: PolicySpec,
+    trades: ClosingTrades,
+    buckets: list[Bucket],
+    sessions: NDArray[np.datetime64],
+    session: NDArray[np.int64],
 ) -> ArmSeries:
-    pnl = trades.realized_pnl * scales(spec.arm(arm), trades.base_confidence, buckets)
+    pnl = trades.realized_pnl * scales(policy, trades.base_confidence, buckets)
     capital = spec.evidence.capital
     nav: Floats = np.add(capital, np.cumsum(np.bincount(session, weights=pnl, minlength=sessions.size)), dtype=np.float64)
     if float(nav.min()) <= 0.0:
@@ -86,7 +108,7 @@ def _series(
             "evidence.initial_capital", f"{capital:,.2f} is lost by {sessions[int(nav.argmin())]}; the ledger needs more capital"
         )
     return ArmSeries(
-        name=spec.arm(arm).name,
+        name=name,
         sessions=sessions,
         nav=nav,
         capital=capital,
@@ -96,6 +118,17 @@ def _series(
         trade_pnl=pnl,
         trade_bucket=np.array([BUCKETS.index(bucket) for bucket in buckets]),
     )
+
+
+def _source_key(trades: ClosingTrades) -> str:
+    """SHA-256 over the first trades: date, symbol and P&L."""
+    first = zip(
+        trades.traded_at[:IDENTITY_TRADES].astype("datetime64[D]").astype(str).tolist(),
+        trades.code[:IDENTITY_TRADES].tolist(),
+        trades.realized_pnl[:IDENTITY_TRADES].tolist(),
+        strict=True,
+    )
+    return hashlib.sha256("|".join(f"{day} {trades.symbols[code]} {pnl:.6g}" for day, code, pnl in first).encode()).hexdigest()
 
 
 def _sessions(days: NDArray[np.datetime64], panel: PricePanel | None) -> NDArray[np.datetime64]:

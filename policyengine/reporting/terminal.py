@@ -76,15 +76,34 @@ def verdict_lines(record: Mapping[str, Any]) -> Iterator[str]:
     are = "is" if len(open_) == 1 else "are"
     why = f"all {len(hard)} hard criteria pass" if not open_ else f"{len(open_)} of {len(hard)} hard criteria {are} open"
     yield f"VERDICT   {record['verdict']}   {EXIT_WORD[record['verdict']]} to {record['stage']}: {why}"
+    if record["test"] is not None and record["verdict"] != "INCONCLUSIVE":
+        yield from item("why", record["test"]["headline"])
     for criterion in open_:
         yield from item(f"{criterion['name']}", f"{criterion['status']}: {criterion['reason']}")
     for criterion in criteria:
         if not criterion["hard"] and criterion["status"] != "pass":
             yield from item(f"{criterion['name']}", f"{criterion['status']} (soft): {criterion['reason']}")
+    yield from _look_lines(record)
     for finding in record["findings"]:
         yield from item(f"alert {finding['check']}", f"{finding['count']:,} x {finding['rule']}")
     for note in record["notes"]:
         yield from item("note", note)
+
+
+def _look_lines(record: Mapping[str, Any]) -> Iterator[str]:
+    """Where the looks stand, and what is missing."""
+    look, test = record["look"], record["test"]
+    if isinstance(look, str) or test is None:
+        return
+    ahead = "it was the last" if look["next_sessions"] is None else f"next at {look['next_sessions']:,}, about {look['next_date']}"
+    trials = "1 trial" if look["trials"] == 1 else f"{look['trials']} trials"
+    yield f"look      {look['number']} of {look['planned']} on {look['sessions']:,} sessions, {trials}; {ahead}"
+    missing = test["reported"]["missing"]
+    if record["verdict"] == "INCONCLUSIVE" and missing is not None:
+        wanted = f"to see {missing['target_effect']:+g} with power {missing['power']:g}"
+        trades = "" if missing["trades"] is None else f" and {missing['trades']:,} trades"
+        more = f"about {missing['sessions']:,} more sessions{trades}" if missing["sessions"] else "nothing: the sample is large enough"
+        yield f"missing   {more} {wanted}"
 
 
 def file_lines(files: Mapping[str, str]) -> Iterator[str]:

@@ -14,6 +14,7 @@ import types
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from enum import Enum
+from functools import cache
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from policyengine.errors import ConfigError
@@ -35,7 +36,7 @@ def bind(cls: type[T], value: object, path: str = "") -> T:
     if not isinstance(value, Mapping):
         raise ConfigError(path, f"{_show(value)} is not a mapping")
     fields = {f.name: f for f in dataclasses.fields(cls)}
-    hints = get_type_hints(cls)
+    hints = _hints(cls)
     given = {k: v for k, v in value.items() if not (k == "kind" and hasattr(cls, "KIND"))}
     for key in given:
         if key not in fields:
@@ -48,6 +49,11 @@ def bind(cls: type[T], value: object, path: str = "") -> T:
         return cls(**bound)
     except ConfigError as error:
         raise type(error)(_join(path, error.path), error.rule) from None
+
+
+@cache
+def _hints(cls: type[Any]) -> dict[str, Any]:
+    return get_type_hints(cls)
 
 
 def _bind_value(hint: Any, value: object, path: str) -> Any:

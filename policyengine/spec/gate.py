@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from policyengine.errors import ConfigError
 from policyengine.spec.rules import at_least, in_range
+from policyengine.spec.significance import SignificanceSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +37,26 @@ class FloorsSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LooksSpec:
+    """How often a verdict may be reached on one source and baseline; the number decides the level of each look."""
+
+    max: int
+
+    def __post_init__(self) -> None:
+        """Refuse no look at all; which numbers have a measured level is known where the looks are."""
+        at_least("max", self.max, 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GateSpec:
     """What a candidate must show. `soft` names the criteria that a signed reason may override; every other one is hard."""
 
     floors: FloorsSpec
+    test: SignificanceSpec
+    looks: LooksSpec
     soft: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse a level beside the one that the number of looks decides."""
+        if self.test.alpha != SignificanceSpec().alpha:
+            raise ConfigError("test.alpha", f"{self.test.alpha:g}: the level of a look follows from looks.max and is not set by hand")

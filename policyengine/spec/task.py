@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from typing import ClassVar
 
 from policyengine.records import Stage
@@ -10,10 +11,11 @@ from policyengine.records import Stage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluateTask:
-    """Make evidence and decide for `stage`."""
+    """Make evidence and decide for `stage`; `origin_date` declares where the decision sample begins, before its first look."""
 
     KIND: ClassVar[str] = "evaluate"
     stage: Stage = Stage.CANARY
+    origin_date: date | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

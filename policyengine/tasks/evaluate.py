@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -14,21 +14,23 @@ import numpy as np
 
 from policyengine.errors import ConfigError, DataError
 from policyengine.evidence.artifact import artifact, row_mapping, verdict_record
+from policyengine.evidence.decision import Returns, Sitting, decide_on, reported
 from policyengine.evidence.evidence import Evidence
-from policyengine.evidence.gate import Facts, decide
-from policyengine.evidence.matrix import columns, evidence_rows, flat
-from policyengine.evidence.metrics import measure
+from policyengine.evidence.gate import Facts
+from policyengine.evidence.matrix import columns, flat
 from policyengine.evidence.replay import replay_evidence
 from policyengine.evidence.store import write_csv, write_json, write_parquet
 from policyengine.evidence.trade_history import trade_history_evidence
+from policyengine.evidence.trade_history import trial_returns as ledger_returns
+from policyengine.evidence.trial_series import trial_returns
 from policyengine.evidence.windows import as_of, windows
-from policyengine.market import Market, open_market
-from policyengine.market.panel import PricePanel
-from policyengine.records import Arm, Window
+from policyengine.market import Market, PricePanel, open_market
+from policyengine.records import Arm, Finding
 from policyengine.reporting import terminal
 from policyengine.signals.stream import Stream, engine_stream, source_stream
 from policyengine.spec.evidence import ReplayEvidence, TradeHistoryEvidence
 from policyengine.spec.root import Spec
+from policyengine.spec.signals import SignalsSpec
 from policyengine.spec.task import EvaluateTask
 from policyengine.tasks.run import Run
 
@@ -38,55 +40,108 @@ def evaluate(spec: Spec, task: EvaluateTask, run: Run) -> Mapping[str, Any]:
     started = run.clock()
     if spec.evidence.publish and run.in_sweep:
         raise ConfigError("evidence.publish", "true in a sweep: a sweep's job never becomes the canonical artifact")
+    made = _make(spec, run)
+    decided = decide_on(spec, made.evidence, _sitting(spec, task, run, made))
+    run.progress.close()
+    stored = artifact(
+        spec,
+        decided.evidence,
+        decided.facts,
+        decided.decision,
+        test=reported(decided.judgement),
+        log_head=decided.log_head,
+        data_hash=made.data_hash,
+        findings=(*made.alerts, *made.evidence.findings),
+        run_id=run.run_id,
+        created_at=run.created_at,
+    )
+    files = _write(run, stored, decided.facts, made.evidence)
+    if spec.evidence.publish:
+        write_json(run.canonical, stored)
+        files["published"] = str(run.canonical)
+    record = verdict_record(stored, files)
+    write_json(run.folder / "verdict.json", record)
+    write_json(run.folder / "run.json", _about(spec, run, made.evidence, run.clock() - started))
+    _show(run, stored, record, made)
+    return stored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """Evidence, and what it was made from. `returns_of` replays other policies on the same data."""
+
+    evidence: Evidence
+    end: date
+    data_hash: str
+    alerts: tuple[Finding, ...]
+    returns_of: Returns
+    panel: PricePanel | None = None
+    stream: Stream | None = None
+
+
+def _make(spec: Spec, run: Run) -> _Made:
+    """Read the source, check it, and make the evidence; the source is closed again afterwards."""
     with open_market(
         spec.source, spec.universe, memory_limit_mb=spec.runtime.memory_limit_mb, temp_dir=run.temporary, shipped_dir=run.shipped
     ) as market:
         alerts = market.check()
         panel = market.prices(spec.window.calendar) if "prices" in market.views else None
-        stream = None
         match spec.evidence:
             case ReplayEvidence():
-                panel = _required(panel, market)
-                end = as_of(spec.window, panel.sessions)
-                panel = _until(panel, end)
-                stream = signal_stream(spec, market, panel)
-                evidence = replay_evidence(spec, panel, stream, progress=run.progress.step("replay"), clock=run.clock)
+                return _replayed(spec, run, market, alerts, _required(panel, market))
             case TradeHistoryEvidence():
-                evidence = trade_history_evidence(spec, market.closing_trades(), panel)
-                end = as_of(spec.window, evidence.baseline.sessions)
-                evidence = replace(evidence, baseline=evidence.baseline.until(end), candidate=evidence.candidate.until(end))
-        data_hash = market.digest()
-    run.progress.close()
-    found = windows(spec.window, evidence.baseline.sessions, end)
-    facts = _facts(spec, task, evidence, found)
-    decision = decide(facts, spec.gate)
-    made = artifact(
-        spec,
-        evidence,
-        facts,
-        decision,
-        data_hash=data_hash,
-        findings=(*alerts, *evidence.findings),
-        run_id=run.run_id,
-        created_at=run.created_at,
-    )
-    files = _write(run, made, facts, evidence)
-    if spec.evidence.publish:
-        write_json(run.canonical, made)
-        files["published"] = str(run.canonical)
-    record = verdict_record(made, files)
-    write_json(run.folder / "verdict.json", record)
-    write_json(run.folder / "run.json", _about(spec, run, evidence, run.clock() - started))
-    _show(run, made, record, panel, stream)
-    return made
+                return _scaled(spec, market, alerts, panel)
 
 
-def signal_stream(spec: Spec, market: Market, panel: PricePanel) -> Stream:
-    """The signals of the run: the source's own, or the engine's."""
-    if spec.signals.origin == "source" and "signals" not in market.views:
+def _replayed(spec: Spec, run: Run, market: Market, alerts: tuple[Finding, ...], panel: PricePanel) -> _Made:
+    end = as_of(spec.window, panel.sessions)
+    panel = _until(panel, end)
+    rows = market.signals() if spec.signals.origin != "engine" else None
+    if rows is None and spec.signals.origin == "source":
         raise ConfigError("signals.origin", "'source', but the source declares no view 'signals'; 'engine' makes signals from prices")
-    rows = market.signals() if spec.signals.origin != "engine" and "signals" in market.views else None
-    return engine_stream(spec.signals, panel) if rows is None else source_stream(spec.signals, panel, rows)
+
+    def stream_of(signals: SignalsSpec) -> Stream:
+        return engine_stream(signals, panel) if rows is None or signals.origin == "engine" else source_stream(signals, panel, rows)
+
+    stream = stream_of(spec.signals)
+    return _Made(
+        evidence=replay_evidence(spec, panel, stream, progress=run.progress.step("replay"), clock=run.clock),
+        end=end,
+        data_hash=market.digest(),
+        alerts=alerts,
+        returns_of=lambda policies: trial_returns(spec, panel, policies, stream_of, progress=run.progress.step("trials")),
+        panel=panel,
+        stream=stream,
+    )
+
+
+def _scaled(spec: Spec, market: Market, alerts: tuple[Finding, ...], panel: PricePanel | None) -> _Made:
+    trades = market.closing_trades()
+    evidence = trade_history_evidence(spec, trades, panel)
+    end = as_of(spec.window, evidence.baseline.sessions)
+    evidence = replace(evidence, baseline=evidence.baseline.until(end), candidate=evidence.candidate.until(end))
+    size = evidence.baseline.nav.size
+    return _Made(
+        evidence=evidence,
+        end=end,
+        data_hash=market.digest(),
+        alerts=alerts,
+        returns_of=lambda policies: ledger_returns(spec, trades, panel, policies)[:size],
+        panel=panel,
+    )
+
+
+def _sitting(spec: Spec, task: EvaluateTask, run: Run, made: _Made) -> Sitting:
+    return Sitting(
+        state_dir=run.state_dir,
+        run_id=run.run_id,
+        recorded_at=run.created_at,
+        stage=task.stage,
+        windows=windows(spec.window, made.evidence.baseline.sessions, made.end),
+        takes_looks=not run.in_sweep,
+        declared_origin=task.origin_date,
+        returns_of=made.returns_of,
+    )
 
 
 def _required(panel: PricePanel | None, market: Market) -> PricePanel:
@@ -99,25 +154,6 @@ def _until(panel: PricePanel, end: date) -> PricePanel:
     """The panel up to the day that is evaluated: what came later is not looked at."""
     last = int(np.searchsorted(panel.sessions, np.datetime64(end), side="right"))
     return replace(panel, sessions=panel.sessions[:last], close=panel.close[:last], fresh=panel.fresh[:last])
-
-
-def _facts(spec: Spec, task: EvaluateTask, evidence: Evidence, found: tuple[Window, ...]) -> Facts:
-    rows = evidence_rows(
-        evidence.baseline,
-        evidence.candidate,
-        found,
-        policy_hash=spec.policy_hash(Arm.CANDIDATE),
-        baseline_hash=spec.policy_hash(Arm.BASELINE),
-    )
-    return Facts(
-        kind=evidence.kind,
-        stage=task.stage,
-        rows=rows,
-        baseline=measure(evidence.baseline),
-        candidate=measure(evidence.candidate),
-        breaches=evidence.breaches,
-        audited_frac=evidence.audited_frac,
-    )
 
 
 def _write(run: Run, made: Mapping[str, Any], facts: Facts, evidence: Evidence) -> dict[str, str]:
@@ -156,14 +192,15 @@ def _short(path: Path) -> str:
         return str(path)
 
 
-def _show(run: Run, made: Mapping[str, Any], record: Mapping[str, Any], panel: PricePanel | None, stream: Stream | None) -> None:
+def _show(run: Run, stored: Mapping[str, Any], record: Mapping[str, Any], made: _Made) -> None:
+    stream, panel = made.stream, made.panel
     signals = None if stream is None else f"{stream.rows.direction.size:,} actionable of {stream.considered:,} ({stream.origin})"
     instruments = None if panel is None else len(panel.symbols)
     lines = [
-        *terminal.headline(made, source=run.choices["source"], instruments=instruments, signals=signals),
+        *terminal.headline(stored, source=run.choices["source"], instruments=instruments, signals=signals),
         "",
-        *terminal.window_table(made),
-        *terminal.arm_lines(made),
+        *terminal.window_table(stored),
+        *terminal.arm_lines(stored),
         "",
         *terminal.verdict_lines(record),
         *terminal.file_lines(record["files"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from policyengine import cli
 from policyengine.errors import ConfigError
 from policyengine.records import Arm
 from policyengine.spec.root import bind_spec, differences
+from policyengine.spec.significance import SignificanceSpec
 from tests.conftest import composed, composed_spec
 
 REQUIRED = {
@@ -53,6 +55,12 @@ def test_a_policy_is_known_by_what_decides_its_sizes() -> None:
     assert composed_spec("execution.spread_bps=4.000000001").config_hash() != spec.config_hash()
 
 
+def test_the_shipped_thresholds_are_those_of_the_library() -> None:
+    assert composed_spec().gate.test == SignificanceSpec()
+    written = composed()["gate"]["test"]
+    assert set(written) == {f.name for f in fields(SignificanceSpec)} - {"alpha"}
+
+
 def test_quoting_keeps_words_that_yaml_would_turn() -> None:
     for path in cli.CONF.rglob("*.yaml"):
         for line in Path(path).read_text().splitlines():
@@ -93,6 +101,9 @@ def test_quoting_keeps_words_that_yaml_would_turn() -> None:
             "evidence.arms.baseline.execution: unknown key 'execution'; known: limits, name, sizing, sleeves",
         ),
         (["+window.as_of=12:30:00"], "window.as_of: '12:30:00' is not a date (YYYY-MM-DD)"),
+        (["+gate.test.alpha=0.2"], "gate.test.alpha: 0.2: the level of a look follows from looks.max and is not set by hand"),
+        (["gate.test.n_boot=10"], "gate.test.n_boot: 10 is below 99"),
+        (["gate.looks.max=0"], "gate.looks.max: 0 is below 1"),
         (["gate.floors.trades_min=0"], "gate.floors.trades_min: 0 is below 1"),
         (["universe.instruments.AAPL.bucket=speculative"], "universe.instruments.AAPL.bucket: unknown value 'speculative'"),
         (["universe.cash_rate_symbol=BIL"], "universe.cash_rate_symbol: 'BIL' is not in universe.instruments"),

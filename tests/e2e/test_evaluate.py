@@ -29,7 +29,7 @@ def without_ids(folder: Path) -> dict[str, bytes]:
         content = path.read_bytes()
         if path.suffix == ".json":
             value = json.loads(content)
-            for key in ("run_id", "created_at", "files"):
+            for key in ("run_id", "created_at", "files", "trial_log"):  # the log of trials holds ids and instants
                 value.pop(key, None)
             content = json.dumps(value).encode()
         found[name] = content
@@ -54,7 +54,10 @@ def test_the_demo_from_nothing_to_a_verdict(pe: Command, tmp_path: Path) -> None
     assert made["audited_frac"] == [1.0, 1.0]
     assert made["arm_differences"] == [{"path": "sizing.enabled", "baseline": False, "candidate": True}]
     assert set(made["hashes"]) == {"policy", "baseline", "config", "data", "code"}
-    assert not (tmp_path / "home").joinpath(".local").exists()  # nothing was published
+    assert made["look"]["number"] == 1
+    assert made["look"]["trials"] == 1
+    state = tmp_path / "home/.local/share/policyengine"
+    assert sorted(p.name for p in state.iterdir()) == ["trials", "trials.head.json"]  # nothing was published
     with (run / "matrix.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["window"] for row in rows] == [row["window"] for row in made["windows"]]
@@ -91,7 +94,8 @@ def test_tables_agree_with_the_evidence(pe: Command, tmp_path: Path) -> None:
 def test_the_same_inputs_give_the_same_bytes(pe: Command, tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        assert pe("window=rolling_monthly", cwd=tmp_path / name, env={"PYTHONHASHSEED": "1" if name == "one" else "2"}).returncode == 0
+        env = {"PYTHONHASHSEED": "1" if name == "one" else "2", "XDG_DATA_HOME": str(tmp_path / name / "state")}
+        assert pe("window=rolling_monthly", cwd=tmp_path / name, env=env).returncode == 0
     assert without_ids(only_run(tmp_path / "one")) == without_ids(only_run(tmp_path / "two"))
 
 

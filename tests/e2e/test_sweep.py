@@ -68,7 +68,7 @@ def test_a_sweep_never_publishes(pe: Command, tmp_path: Path) -> None:
     result = pe("-m", "window=30d", "evidence.publish=true")
     assert result.returncode == 1
     assert "a sweep's job never becomes the canonical" in " ".join(result.stdout.split())
-    assert not (tmp_path / "home/.local").exists()
+    assert not (tmp_path / "home/.local").exists()  # refused before the first side effect
 
 
 @pytest.mark.parametrize("task", ["gate", "collect"])

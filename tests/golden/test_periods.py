@@ -23,7 +23,7 @@ PERIODS = {
     "crisis_2008": "{label: crisis, start_date: 2008-01-01, end_date: 2008-12-31}",
     "oil_2015_2016": "{label: oil, start_date: 2015-07-01, end_date: 2016-06-30}",
 }
-NOT_COMPARED = ("run_id", "created_at", "version", "config", "hashes")
+NOT_COMPARED = ("run_id", "created_at", "version", "config", "hashes", "trial_log")
 
 
 @pytest.mark.parametrize("period", sorted(PERIODS))

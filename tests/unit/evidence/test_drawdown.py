@@ -23,7 +23,7 @@ def test_a_long_rally_does_not_overflow() -> None:
 
 
 def test_percentile_interval_by_hand() -> None:
-    assert percentile_interval(np.arange(101.0), 0.9) == (5.0, 95.0)
+    assert percentile_interval(np.arange(101.0), 0.5) == (25.0, 75.0)
     assert percentile_interval(np.arange(10.0), 0.9) == (0.0, 9.0)
 
 

@@ -1,18 +1,20 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
 import pytest
 
 from policyengine.errors import ConfigError
-from policyengine.evidence.gate import ALWAYS_HARD, CRITERIA, Facts, decide, independent_rows, verdict_of
+from policyengine.evidence.gate import ALWAYS_HARD, CRITERIA, Facts, Look, decide, independent_rows, verdict_of
 from policyengine.evidence.matrix import EvidenceRow
 from policyengine.records import Criterion, Stage, Status, Verdict, Window
-from policyengine.spec.gate import FloorsSpec, GateSpec
+from policyengine.spec.gate import FloorsSpec, GateSpec, LooksSpec
+from policyengine.spec.significance import SignificanceSpec
 
 FLOORS = FloorsSpec(trades_min=30, losing_trades_min=5, windows_min=3, trade_drop_max=0.3, reject_rate_rise_max=0.02, runtime_rise_max=0.5)
-GATE = GateSpec(floors=FLOORS)
+GATE = GateSpec(floors=FLOORS, test=SignificanceSpec(), looks=LooksSpec(max=4))
 BASELINE: dict[str, float | None] = {
     "total_return_pct": 10.0,
     "profit_factor": 1.5,
@@ -46,6 +48,27 @@ ROWS = (
 )
 
 
+SIGNIFICANT = Criterion(name="significance", status=Status.PASS, hard=True, observed=0.01, operator="<=", threshold=0.018, reason="")
+HARM = (Criterion(name="harm_significance", status=Status.PASS, hard=True, observed=0.001, operator="<=", threshold=0.018, reason=""),)
+
+
+def look(**changes: Any) -> Look:
+    values: dict[str, Any] = {
+        "number": 1,
+        "planned": 4,
+        "sessions": 500,
+        "alpha": 0.018,
+        "trials": 2,
+        "trials_now": 2,
+        "first_date": date(2018, 1, 1),
+        "last_date": date(2018, 9, 30),
+        "recorded": Verdict.PROMOTE,
+        "next_sessions": 750,
+        "next_date": date(2019, 9, 30),
+    }
+    return Look(**{**values, **changes})
+
+
 def facts(**changes: Any) -> Facts:
     values: dict[str, Any] = {
         "kind": "replay",
@@ -55,6 +78,8 @@ def facts(**changes: Any) -> Facts:
         "candidate": CANDIDATE,
         "breaches": 0,
         "audited_frac": (1.0, 1.0),
+        "judged": (SIGNIFICANT,),
+        "look": look(),
     }
     return Facts(**{**values, **changes})
 
@@ -68,7 +93,7 @@ def candidate(**changes: float | None) -> dict[str, float | None]:
     return {**CANDIDATE, **changes}
 
 
-PASSES = sorted(set(CRITERIA) - {"sharpe_difference"})
+PASSES = sorted({*CRITERIA, "look", "significance"})
 FAILS: list[tuple[str, dict[str, Any]]] = [
     ("evidence_kind", {"kind": "trade_history", "stage": Stage.LIVE}),
     ("independent_windows", {"rows": ROWS[:2]}),
@@ -80,6 +105,8 @@ FAILS: list[tuple[str, dict[str, Any]]] = [
     ("limits_held", {"breaches": 1}),
     ("reject_rate", {"candidate": candidate(reject_rate=0.031)}),
     ("audit_completeness", {"audited_frac": (1.0, 0.99)}),
+    ("look", {"look": look(recorded=Verdict.INCONCLUSIVE)}),
+    ("look", {"look": look(trials_now=3)}),
 ]
 MISSING: list[tuple[str, dict[str, Any]]] = [
     ("improvement", {"candidate": candidate(total_return_pct=None)}),
@@ -91,7 +118,8 @@ MISSING: list[tuple[str, dict[str, Any]]] = [
     ("limits_held", {"breaches": None}),
     ("reject_rate", {"candidate": candidate(reject_rate=None)}),
     ("audit_completeness", {"audited_frac": (1.0, None)}),
-    ("sharpe_difference", {}),
+    ("look", {"look": "a job of a sweep takes no look"}),
+    ("look", {"judged": ()}),
 ]
 
 
@@ -113,19 +141,44 @@ def test_missing_is_not_a_pass(name: str, changes: dict[str, Any]) -> None:
 
 
 def test_every_criterion_is_covered_here() -> None:
-    assert {name for name, _ in FAILS} | {name for name, _ in MISSING} == set(CRITERIA)
+    assert {name for name, _ in FAILS} | {name for name, _ in MISSING} == {*CRITERIA, "look"}
 
 
-def test_without_the_statistical_test_nothing_is_promoted() -> None:
+def test_promoted_only_when_everything_holds_at_a_look() -> None:
     decision = decide(facts(), GATE)
+    assert (decision.verdict, decision.passed, decision.open) == (Verdict.PROMOTE, True, ())
+
+
+@pytest.mark.parametrize(("name", "changes"), [*FAILS, *MISSING])
+def test_whatever_is_open_nothing_is_promoted(name: str, changes: dict[str, Any]) -> None:
+    decision = decide(facts(**changes), GATE)
+    assert decision.verdict is not Verdict.PROMOTE
+    assert name in {c.name for c in decision.open}
+
+
+@pytest.mark.parametrize("changes", [{"judged": ()}, {"look": "no look"}, {"judged": (), "look": "no look"}])
+def test_without_the_statistical_test_nothing_is_promoted(changes: dict[str, Any]) -> None:
+    decision = decide(facts(**changes), GATE)
     assert decision.verdict is Verdict.INCONCLUSIVE
-    assert not decision.passed
-    assert [c.name for c in decision.open] == ["sharpe_difference"]
+    assert [c.name for c in decision.open] == ["look"]
+
+
+def test_what_the_look_said_stands_until_the_next() -> None:
+    """A PROMOTE may be demoted by floors on later days, and nothing that a look did not promote is promoted after it."""
+    assert decide(facts(candidate={**CANDIDATE, "max_drawdown": 0.2}), GATE).verdict is Verdict.INCONCLUSIVE
+    assert decide(facts(look=look(recorded=Verdict.INCONCLUSIVE)), GATE).verdict is Verdict.INCONCLUSIVE
+    assert decide(facts(look=look(recorded=Verdict.REJECT)), GATE).verdict is Verdict.REJECT
+
+
+def test_shown_harm_rejects() -> None:
+    worse = Criterion(name="significance", status=Status.FAIL, hard=True, observed=0.99, operator="<=", threshold=0.018, reason="")
+    assert decide(facts(judged=(worse,), harm=HARM, look=look(recorded=Verdict.REJECT)), GATE).verdict is Verdict.REJECT
+    unsure = (*HARM, worse)
+    assert decide(facts(judged=(worse,), harm=unsure, look=look(recorded=Verdict.INCONCLUSIVE)), GATE).verdict is Verdict.INCONCLUSIVE
 
 
 def test_all_hard_criteria_must_pass_and_there_must_be_some() -> None:
-    passing = [c for c in decide(facts(), GATE).criteria if c.status is Status.PASS]
-    assert verdict_of(passing) is Verdict.PROMOTE
+    assert verdict_of(decide(facts(), GATE).criteria) is Verdict.PROMOTE
     assert verdict_of([]) is Verdict.INCONCLUSIVE
     soft = [Criterion(name="x", status=Status.PASS, hard=False, observed=1.0, operator=">", threshold=0.0, reason="")]
     assert verdict_of(soft) is Verdict.INCONCLUSIVE
@@ -172,10 +225,10 @@ def test_a_window_that_failed_is_not_independent() -> None:
 
 
 def test_soft_criteria_do_not_block_and_hard_ones_cannot_be_made_soft() -> None:
-    soft = GateSpec(floors=FLOORS, soft=("reject_rate",))
-    assert [c.name for c in decide(facts(candidate=candidate(reject_rate=0.5)), soft).open] == ["sharpe_difference"]
+    soft = replace(GATE, soft=("reject_rate",))
+    assert decide(facts(candidate=candidate(reject_rate=0.5)), soft).verdict is Verdict.PROMOTE
     with pytest.raises(ConfigError, match="gate.soft: 'max_drawdown' is always hard"):
-        decide(facts(), GateSpec(floors=FLOORS, soft=("max_drawdown",)))
+        decide(facts(), replace(GATE, soft=("max_drawdown",)))
     with pytest.raises(ConfigError, match="gate.soft: unknown criterion 'drawdown'"):
-        decide(facts(), GateSpec(floors=FLOORS, soft=("drawdown",)))
+        decide(facts(), replace(GATE, soft=("drawdown",)))
     assert set(CRITERIA) >= ALWAYS_HARD

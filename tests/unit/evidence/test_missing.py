@@ -31,7 +31,8 @@ def test_never_below_the_least_sample_and_short_samples_pay() -> None:
 
 def test_more_trials_and_stricter_looks_need_more() -> None:
     one, many, late = (
-        what_is_missing(25.0, 250, gate=GATE, alpha=alpha, n_trials=trials).sessions_needed for alpha, trials in ((0.05, 1), (0.05, 10), (0.018, 1))
+        what_is_missing(25.0, 250, gate=GATE, alpha=alpha, n_trials=trials).sessions_needed
+        for alpha, trials in ((0.05, 1), (0.05, 10), (0.018, 1))
     )
     assert one < late < many
 

@@ -75,7 +75,7 @@ def test_few_calendar_blocks_are_a_problem_not_a_p_value() -> None:
 
 def test_growth_effect() -> None:
     b, c = _arms(500)
-    test = growth_at_es_test(b, c, n_boot=999, seed=1)
+    test = growth_at_es_test(b, c + 0.0005, n_boot=999, seed=1)
     assert test.kind is EffectKind.GROWTH_AT_ES
     assert test.p_value < 0.05 < test.p_worse
 
@@ -128,6 +128,13 @@ def test_seeds_are_whole_numbers(seed: object) -> None:
     b, c = _arms(60)
     with pytest.raises(DataError, match="seed"):
         sharpe_difference_test(b, c, n_boot=99, seed=seed)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("n_boot", [98, 0, 999.0, True])
+def test_resamples_are_at_least_99(n_boot: object) -> None:
+    b, c = _arms(60)
+    with pytest.raises(DataError, match="n_boot"):
+        sharpe_difference_test(b, c, n_boot=n_boot, seed=1)  # type: ignore[arg-type]
 
 
 def test_same_seed_same_bits_and_another_seed_others() -> None:
