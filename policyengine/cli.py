@@ -35,7 +35,7 @@ from policyengine.reporting.progress import Progress
 from policyengine.spec.bind import bind
 from policyengine.spec.gate import GateSpec
 from policyengine.spec.root import Spec, bind_spec
-from policyengine.spec.task import CollectTask, EvaluateTask, GateTask
+from policyengine.spec.task import CollectTask, EvaluateTask, GateTask, SelftestTask
 from policyengine.tasks.run import Run
 
 PACKAGE = Path(policyengine.__file__).resolve().parent
@@ -176,6 +176,10 @@ def _dispatch(spec: Spec, run: Run) -> int:
             from policyengine.tasks.gate import gate  # noqa: PLC0415
 
             return EXIT[gate(spec, spec.task, run).verdict]
+        case SelftestTask():
+            from policyengine.tasks.selftest import selftest  # noqa: PLC0415
+
+            return 0 if all(row.ok for row in selftest(spec.task, run)) else 1
         case CollectTask():
             return _collect(Path(spec.task.path), spec.gate)
 

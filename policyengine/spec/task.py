@@ -7,6 +7,7 @@ from datetime import date
 from typing import ClassVar
 
 from policyengine.records import Stage
+from policyengine.spec.rules import at_least
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,4 +36,21 @@ class GateTask:
     path: str | None = None
 
 
-TaskSpec = EvaluateTask | CollectTask | GateTask
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelftestTask:
+    """Run the gate's negative controls, `reps` repetitions of each cell; `only` names some of them, empty is all."""
+
+    KIND: ClassVar[str] = "selftest"
+    reps: int
+    seed: int
+    n_boot: int
+    only: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse too few repetitions to say anything."""
+        at_least("reps", self.reps, 20)
+        at_least("seed", self.seed, 0)
+        at_least("n_boot", self.n_boot, 99)
+
+
+TaskSpec = EvaluateTask | CollectTask | GateTask | SelftestTask
