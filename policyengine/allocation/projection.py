@@ -20,17 +20,16 @@ This module works on groups; instruments are behind `Terms`: lists of floats or 
 
 from __future__ import annotations
 
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
-
 from decimal import Decimal
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 N = TypeVar("N", float, Decimal)
 
-ROUNDS = 3
-NEWTON_STEPS = 3
+ROUNDS = 2
+NEWTON_STEPS = 5
 SAFE_ROUNDS = 60
 SAFE_STEPS = 8
-FIT_STEPS = 40
+FIT_STEPS = 24
 STRETCH = 1024
 """How many times its own length a direction is followed where no multiplier meets its bound on it."""
 
@@ -122,16 +121,29 @@ def _quick_round(p: Terms[N], mu: list[N], *, backwards: bool) -> tuple[list[N],
         curvature = p.curvature(point)
         if _is_met(p, point, curvature.slack):
             return best, (point, False)
-        before = point.mu
+        before = point
         point = p.evaluate(newton(p, point, curvature))
         if is_sharp(p, point):
             return best, (point, True)
+        fall = _slope(p, point, before.mu, point.mu)
+        rise = _slope(p, before, before.mu, point.mu)
+        if fall < 0 < rise:
+            point = p.evaluate(_shortened(p, before.mu, point.mu, rise, fall))
+            if is_sharp(p, point):
+                return best, (point, True)
+            fall = _slope(p, point, before.mu, point.mu)
         # Concave along the segment and still rising at its end: the end is higher than the start.
-        if _slope(p, point, before, point.mu) >= 0:
+        if fall >= 0:
             best = point.mu
     if _is_met(p, point, p.curvature(point).slack):
         return best, (point, False)
     return best, None
+
+
+def _shortened(p: Terms[N], start: list[N], end: list[N], rise: N, fall: N) -> list[N]:
+    """About where the slope, from `rise` at the start to `fall` at the end, is 0; at least a quarter of the way."""
+    share = max(rise / (rise - fall), (p.accuracy.zero + 1) / 4)
+    return [a + share * (b - a) for a, b in zip(start, end, strict=True)]
 
 
 def _safe_round(p: Terms[N], mu: list[N], *, backwards: bool) -> tuple[list[N], Found[N] | None]:

@@ -6,20 +6,25 @@ holds the very bits that `projection.solve` gives for it alone. Columns that the
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from policyengine.allocation.feasibility import Layout, Row, boxed_rows, passed_rows
 from policyengine.allocation.projection import FIT_STEPS, NEWTON_STEPS, ROUNDS, Accuracy
-from policyengine.allocation.projection_row import FEASIBLE, Layout, Metric, Row, accuracy_of, solve_row
+from policyengine.allocation.projection_row import Metric, accuracy_of, solve_row
+from policyengine.allocation.projection_wide import solve_wide
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-CHUNK = 2048
-"""Requests solved at a time, so that their arrays stay in the cache. No effect on the result."""
+CHUNK = 8192
+"""Requests solved at a time, to bound the memory. No effect on the result."""
+SMALL = 48
+"""Up to so many instruments a single request is solved in plain Python and many at once: beyond, NumPy's calls cost less than that."""
+FEW = 24
+"""So many unfinished columns are left to `projection` one by one, which is quicker. No effect on the result."""
 NO_CAP = 1e300
 """Stands in for the cap of a slot that a request does not use: finite, so that 0 times it is 0."""
 
@@ -76,33 +81,27 @@ def project_rows(w: Floats, upper: Floats, caps: Floats, layout: Layout, metric:
 
 
 def _project_chunk(w: Floats, upper: Floats, caps: Floats, layout: Layout, metric: Metric) -> Floats:
-    x = np.where(w > 0, np.minimum(w, upper), 0.0)
-    if (caps == 0).any():
-        x[((caps == 0).astype(np.float64) @ layout.matrix) > 0] = 0.0
-    over = _passed(x, caps, layout)
+    x = boxed_rows(w, upper, caps, layout)
+    over = passed_rows(x, caps, layout)
     inside = (x == w).all(axis=1)
     at = np.flatnonzero(over.any(axis=1))
     out = np.where(inside[:, None], w, x)
-    if at.size:
-        columns, order, rows = _columns(w[at], upper[at], caps[at], x[at], over[at], layout, metric)
-        found, sharp = solve_columns(columns, accuracy_of(w.shape[1]))
-        solved = np.empty_like(out[at])
-        np.put_along_axis(solved, order, found.T, axis=1)
-        at = at[rows]
-        out[at] = np.minimum(solved, out[at])
-        for r in at[~sharp]:
-            row = Row(w[r].tolist(), upper[r].tolist(), caps[r].tolist())
-            out[r] = solve_row(row, layout, x[r].tolist(), np.flatnonzero(over[r]).tolist(), metric).x
+    if not at.size:
+        return out
+    if w.shape[1] > SMALL:
+        for r in at:
+            out[r] = solve_wide(w[r], upper[r], caps[r], layout, x[r], np.flatnonzero(over[r]), metric).x
+        return out
+    columns, order, rows = _columns(w[at], upper[at], caps[at], x[at], over[at], layout, metric)
+    found, sharp = solve_columns(columns, accuracy_of(w.shape[1]))
+    solved = np.empty((at.size, w.shape[1]))
+    np.put_along_axis(solved, order, found.T, axis=1)
+    at = at[rows]
+    out[at] = solved
+    for r in at[~sharp]:
+        row = Row(w[r].tolist(), upper[r].tolist(), caps[r].tolist())
+        out[r] = solve_row(row, layout, x[r].tolist(), np.flatnonzero(over[r]).tolist(), metric).x
     return out
-
-
-def _passed(x: Floats, caps: Floats, layout: Layout) -> Bools:
-    """(R, m) `projection_row.passed`; sums are rounded exactly only where the rounding of plain ones could matter."""
-    sums, most = x @ layout.matrix.T, caps * (1 + FEASIBLE)
-    over = sums > most
-    for r, k in np.argwhere(np.abs(sums - most) <= 2 * x.shape[1] * np.spacing(1.0) * sums):
-        over[r, k] = math.fsum(layout.picks[k](x[r].tolist())) > most[r, k]
-    return np.asarray(over)
 
 
 def _columns(
@@ -111,10 +110,11 @@ def _columns(
     """Requests as columns in canonical order: with the order (R, n) of instruments in each, and the row that each came from."""
     counts = over.sum(axis=1)
     rows = np.argsort(-counts, kind="stable")
-    w, upper, caps, x, over, counts = (a[rows] for a in (w, upper, caps, x, over, counts))
+    w, upper, caps, x = (a[rows] for a in (w, upper, caps, x))
+    over, counts = over[rows], counts[rows]
     order = np.lexsort((np.broadcast_to(np.array(layout.rank), w.shape), upper, w), axis=-1)
     w, upper, x = (np.ascontiguousarray(np.take_along_axis(a, order, axis=1).T) for a in (w, upper, x))
-    member = layout.matrix.astype(np.float64).take(np.ascontiguousarray(order.T), axis=1)
+    member = layout.incidence.take(np.ascontiguousarray(order.T), axis=1)
     with np.errstate(all="ignore"):
         tightness = np.where(over.T, caps.T / total_each(member, x), np.inf)
     slots = np.argsort(tightness, axis=0, kind="stable")[: counts[0]]
@@ -136,7 +136,7 @@ def solve_columns(c: Columns, accuracy: Accuracy[float]) -> tuple[Floats, Bools]
     with np.errstate(all="ignore"):
         for k in range(ROUNDS):
             c, at, mu = _quick_round(c, at, mu, accuracy, x, sharp, backwards=k % 2 == 1)
-            if not at.size:
+            if at.size <= FEW:
                 break
     return x, sharp
 
@@ -151,7 +151,8 @@ def _quick_round(
         sharp[at[done]] = True
 
     points = _evaluate(c, _sweep(c, mu, accuracy, backwards=backwards))
-    left = ~(done := _is_met(points, accuracy.sharp * c.caps))
+    done = _is_met(points, accuracy.sharp * c.caps)
+    left = ~done & np.isfinite(points.mu).all(axis=0)
     settle(points, done)
     best = points.mu
     for step in range(NEWTON_STEPS + 1):
@@ -172,7 +173,16 @@ def _quick_round(
         done = left & _is_met(points, accuracy.sharp * c.caps)
         settle(points, done)
         left &= ~done
-        best = np.where(_slope(points, before.mu, points.mu) >= 0, points.mu, best)
+        fall, rise = _slope(points, before.mu, points.mu), _slope(before, before.mu, points.mu)
+        far = left & (fall < 0) & (rise > 0)
+        if far.any():
+            share = np.maximum(rise / (rise - fall), 0.25)
+            points = _evaluate(c, np.where(far, before.mu + share * (points.mu - before.mu), points.mu))
+            done = far & _is_met(points, accuracy.sharp * c.caps)
+            settle(points, done)
+            left &= ~done
+            fall = _slope(points, before.mu, points.mu)
+        best = np.where(fall >= 0, points.mu, best)
     c = c.keep(left)
     return c, at[left], _keep(best[: len(c.caps)], left)
 
@@ -235,17 +245,16 @@ def _fit(d: Floats, a: Floats, upper: Floats, cap: Floats, accuracy: Accuracy[fl
     at = np.flatnonzero(total(np.minimum(np.maximum(d * a, 0.0), upper)) > cap + accuracy.sharp * cap)
     d, a, upper, cap = (v.take(at, axis=-1) for v in (d, a, upper, cap))
     t = (total(d * a) - cap) / total(d)
-    left, right = np.zeros(at.size), np.where(d > 0, a, -np.inf).max(axis=0, initial=-np.inf)
+    left, right = np.zeros(at.size), np.where(d > 0, a, 0.0).max(axis=0, initial=0.0)
     t = np.where((left < t) & (t < right), t, (left + right) / 2)
-    size = d * np.abs(a)
+    sharp, noise = accuracy.sharp * cap, accuracy.noise
     for _ in range(FIT_STEPS):
         if not at.size:
             break
         z = d * (a - t)
-        free = (z > 0) & (z < upper)
+        rate = total(d * ((z > 0) & (z < upper)))
         gap = total(np.minimum(np.maximum(z, 0.0), upper)) - cap
-        rate, scale = total(d * free), total(size * free)
-        met = np.abs(gap) <= (accuracy.sharp * cap + accuracy.noise * scale) / 4
+        met = np.abs(gap) * 4 <= sharp + noise * (rate * t)
         still = met & (rate == 0)
         if still.any():
             t = np.where(still, _least(d, a, upper, t), t)
@@ -256,9 +265,10 @@ def _fit(d: Floats, a: Floats, upper: Floats, cap: Floats, accuracy: Accuracy[fl
         t = np.where((left < t) & (t < right), t, (left + right) / 2)
         if met.any():
             go = ~met
-            d, a, upper, size = (_keep(v, go) for v in (d, a, upper, size))
-            at, cap, t, left, right = at[go], cap[go], t[go], left[go], right[go]
-    fitted[at] = t
+            d, a, upper = (_keep(v, go) for v in (d, a, upper))
+            at, cap, t, left, right, sharp = at[go], cap[go], t[go], left[go], right[go], sharp[go]
+    # What is not there yet goes by the kinks in `projection_row`: NaN marks the column as unfinished.
+    fitted[at] = np.nan
     return fitted
 
 

@@ -7,70 +7,34 @@ in the same order, which is why both return the same bits.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 from decimal import Context, Decimal, localcontext
 from functools import lru_cache
-from operator import itemgetter
-from typing import Any, Generic, Literal, NamedTuple
+from typing import Any, Generic, Literal, NamedTuple, Protocol, Self, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
+from policyengine.allocation.feasibility import Layout, Row
 from policyengine.allocation.projection import FIT_STEPS, Accuracy, Curvature, N, Point, Terms, solve
-from policyengine.errors import BrokenInvariant, ConfigError
+from policyengine.errors import BrokenInvariant
 
 Metric = Literal["proportional", "euclidean"]
 
-FEASIBLE = 2e-13
-"""A group sum up to this fraction above its cap is feasible: twice what a result may use, so that a result is feasible again."""
 SHARP = 1e-13
+"""Half of `feasibility.FEASIBLE`."""
 DECIMALS = Accuracy(zero=Decimal(0), sharp=Decimal("1e-30"), noise=Decimal("1e-70"), tiny=Decimal("1e-40"))
 DECIMAL_DIGITS = 90
 REBASES = 3
 GRID_BITS = 30
 
 
-class Layout(NamedTuple):
-    """What follows from the membership matrix alone."""
-
-    matrix: NDArray[np.bool_]
-    """(m, n)."""
-    rows: tuple[tuple[bool, ...], ...]
-    """The matrix again."""
-    picks: tuple[Any, ...]
-    """Per group, a callable that takes the members out of a list (`operator.itemgetter`)."""
-    rank: tuple[int, ...]
-    """(n,) instruments in the same groups have the same rank; independent of the order of instruments."""
+X = TypeVar("X")
 
 
-@lru_cache(maxsize=16)
-def layout_of(shape: tuple[int, int], dtype: str, content: bytes) -> Layout:
-    """The layout of a membership matrix given as bytes, so that the same matrix is read once, whoever holds it."""
-    groups = np.frombuffer(content, dtype=np.dtype(dtype)).reshape(shape)
-    matrix = groups == 1
-    if not np.array_equal(matrix, groups):
-        raise ConfigError("groups", "every entry must be 0 or 1")
-    picks = []
-    for row in matrix:
-        at = [int(i) for i in np.flatnonzero(row)]
-        # itemgetter of one index would give the bare item, of none an error: a slice gives a list.
-        picks.append(itemgetter(*at) if len(at) > 1 else itemgetter(slice(at[0], at[0] + 1) if at else slice(0, 0)))
-    rank = np.unique(matrix.T, axis=0, return_inverse=True)[1] if matrix.size else np.zeros(shape[1], dtype=np.intp)
-    return Layout(matrix, tuple(tuple(row.tolist()) for row in matrix), tuple(picks), tuple(rank.ravel().tolist()))
+class Solved(NamedTuple, Generic[X]):
+    """Exposures, the groups that could bind, and half their multipliers."""
 
-
-class Row(NamedTuple):
-    """A request with its limits."""
-
-    w: list[float]
-    upper: list[float]
-    caps: list[float]
-
-
-class Solved(NamedTuple):
-    """Exposures, and half the multiplier of each group that could bind."""
-
-    x: list[float]
-    mu: dict[int, float]
+    x: X
+    over: tuple[int, ...]
+    mu: list[float]
 
 
 @lru_cache(maxsize=64)
@@ -79,7 +43,8 @@ def accuracy_of(n: int) -> Accuracy[float]:
     return Accuracy(zero=0.0, sharp=SHARP, noise=n * math.ulp(1.0), tiny=1e-9)
 
 
-class ListTerms(NamedTuple, Generic[N]):
+@dataclass(slots=True)  # Not frozen: that would take as long to make as a group to fit. Nothing writes to it.
+class ListTerms(Generic[N]):
     """`projection.Terms` on lists."""
 
     y: list[N]
@@ -88,11 +53,13 @@ class ListTerms(NamedTuple, Generic[N]):
     """(n,) how fast an exposure gives way, > 0."""
     upper: list[N]
     """(n,) > 0, may be infinite."""
-    members: list[list[int]]
+    members: tuple[list[int], ...]
     """Per group, the instruments it holds, ascending."""
     caps: list[N]
     low: list[N]
     accuracy: Accuracy[N]
+    start: list[N] | None
+    """(n,) exposures where no multiplier is taken off, if they are known."""
 
     def evaluate(self, mu: list[N]) -> Point[N]:
         """See `Terms`."""
@@ -101,27 +68,37 @@ class ListTerms(NamedTuple, Generic[N]):
 
     def sweep(self, mu: list[N], *, backwards: bool) -> Point[N]:
         """See `Terms`."""
-        zero, sharp = self.accuracy.zero, self.accuracy.sharp
+        y, d, upper, members, caps, lows, accuracy = self.y, self.d, self.upper, self.members, self.caps, self.low, self.accuracy
+        zero, sharp = accuracy.zero, accuracy.sharp
         straight = not backwards and not any(mu)
         mu = list(mu)
-        taken = self._taken(mu)
-        x = self._exposures(taken)
+        if straight:
+            taken = [zero] * len(y)
+            x = self._exposures(taken) if self.start is None else list(self.start)
+        else:
+            taken = self._taken(mu)
+            x = self._exposures(taken)
         for k in range(len(mu) - 1, -1, -1) if backwards else range(len(mu)):
-            group, cap, own, fitted = self.members[k], self.caps[k], mu[k], self.low[k]
+            group, cap, low, own = members[k], caps[k], lows[k], mu[k]
             total = zero
-            if own == fitted:
+            if own == low:
                 for i in group:
                     total += x[i]
             else:
                 for i in group:
-                    total += self._clip(i, self.y[i] - taken[i] + own - fitted)
+                    z = d[i] * (y[i] - taken[i] + own - low)
+                    if z > 0:
+                        total += min(z, upper[i])
             if total > cap + sharp * cap:
-                fitted = self._fit(k, own, taken)
-            if fitted != own:
-                mu[k] = fitted
+                mu[k] = _fit([(d[i], y[i] - taken[i] + own, upper[i]) for i in group], cap, low, accuracy)
+            else:
+                mu[k] = low
+            step = mu[k] - own
+            if step != 0:
                 for i in group:
-                    taken[i] += fitted - own
-                    x[i] = self._clip(i, self.y[i] - taken[i])
+                    s = taken[i] = taken[i] + step
+                    z = d[i] * (y[i] - s)
+                    x[i] = zero if z <= 0 else z if z < upper[i] else upper[i]  # noqa: FURB136 - speed
         # From zero upwards the amounts taken are the sums that `evaluate` forms, to the bit.
         return Point(mu, x, self._excess(x)) if straight else self.evaluate(mu)
 
@@ -153,6 +130,19 @@ class ListTerms(NamedTuple, Generic[N]):
                 shares.update(((y - taken) / rate, (y - taken - u / d) / rate))
         return sorted(share for share in shares if 0 < share < 1)
 
+    def rebased(self, base: list[N]) -> ListTerms[N]:
+        """See `FloatTerms`."""
+        y = [v - s for v, s in zip(self.y, self._taken(base), strict=True)]
+        return replace(self, y=y, low=[self.accuracy.zero - b for b in base], start=None)
+
+    def listed(self) -> ListTerms[N]:
+        """See `FloatTerms`."""
+        return self
+
+    def no_more(self, x: list[N]) -> list[N]:
+        """See `FloatTerms`."""
+        return [min(v, most) for v, most in zip(x, self._exposures([self.accuracy.zero] * len(x)), strict=True)]
+
     def _taken(self, mu: list[N]) -> list[N]:
         """(n,) sums of the multipliers of the groups that hold each instrument, in the order of the groups."""
         taken = [self.accuracy.zero] * len(self.y)
@@ -161,10 +151,6 @@ class ListTerms(NamedTuple, Generic[N]):
                 for i in group:
                     taken[i] += m
         return taken
-
-    def _clip(self, i: int, a: N) -> N:
-        z = self.d[i] * a
-        return self.accuracy.zero if z <= 0 else min(z, self.upper[i])
 
     def _exposures(self, taken: list[N]) -> list[N]:
         zero = self.accuracy.zero
@@ -175,97 +161,152 @@ class ListTerms(NamedTuple, Generic[N]):
         return x
 
     def _excess(self, x: list[N]) -> list[N]:
-        excess = []
+        excess, zero = [], self.accuracy.zero
         for group, cap in zip(self.members, self.caps, strict=True):
-            total = self.accuracy.zero
+            total = zero
             for i in group:
                 total += x[i]
             excess.append(total - cap)
         return excess
 
-    def _fit(self, k: int, own: N, taken: list[N]) -> N:
-        """The multiplier of group k at which its sum equals its cap, the others held, where its lower bound does not suffice.
 
-        Newton's method on a falling piecewise linear function, kept inside a bracket by halving.
-        """
-        cap, zero, accuracy = self.caps[k], self.accuracy.zero, self.accuracy
-        mine = [(self.d[i], self.y[i] - taken[i] + own, self.upper[i]) for i in self.members[k]]
-        weighted = weight = zero
-        left = self.low[k]
-        right = left
-        for d, a, _ in mine:
-            weighted += d * a
-            weight += d
-            if a > right:
-                right = a
-        t = (weighted - cap) / weight
+def _fit(mine: list[tuple[N, N, N]], cap: N, low: N, accuracy: Accuracy[N]) -> N:
+    """The t > low at which the sum of clip(d (a - t), 0, u) over (d, a, u) equals the cap that it passes at `low`.
+
+    Newton's method on a falling piecewise linear function, kept inside a bracket by halving; if that takes too long, the kinks.
+    """
+    weighted = weight = zero = accuracy.zero
+    left, right = low, max([a for _, a, _ in mine])
+    for d, a, _ in mine:
+        weighted += d * a
+        weight += d
+    sharp, noise = accuracy.sharp * cap, accuracy.noise
+    t = (weighted - cap) / weight
+    if not left < t < right:
+        t = (left + right) / 2
+    for _ in range(FIT_STEPS):
+        total = rate = zero
+        for d, a, u in mine:
+            z = d * (a - t)
+            if z >= u:
+                total += u
+            elif z > 0:
+                total += z
+                rate += d
+        gap = total - cap
+        if abs(gap) * 4 <= sharp + noise * (rate * abs(t)):
+            return t if rate > 0 else _least(mine, low, t)
+        if gap > 0:
+            left = t
+        else:
+            right = t
+        t = t + gap / rate if rate > 0 else right
         if not left < t < right:
             t = (left + right) / 2
-        for _ in range(FIT_STEPS):
-            total = rate = scale = zero
-            for d, a, u in mine:
-                z = d * (a - t)
-                if z >= u:
-                    total += u
-                elif z > 0:
-                    total += z
-                    rate += d
-                    scale += d * abs(a)
-            gap = total - cap
-            if abs(gap) <= (accuracy.sharp * cap + accuracy.noise * scale) / 4:
-                return self._least(k, mine, t) if rate == 0 else t
-            if gap > 0:
-                left = t
-            else:
-                right = t
-            t = t + gap / rate if rate > 0 else right
-            if not left < t < right:
-                t = (left + right) / 2
-        return t
-
-    def _least(self, k: int, mine: list[tuple[N, N, N]], t: N) -> N:
-        """Where nobody moves: the least multiplier that fits leaves the most room to the other groups."""
-        return max(self.low[k], max((v for d, a, u in mine for v in (a, a - u / d) if v <= t), default=t))
+    return fit_between_kinks(mine, cap, left, right)
 
 
-def boxed(row: Row, layout: Layout) -> list[float]:
-    """The request within instrument caps, 0 where a group has none to give."""
-    x = [0.0 if v <= 0 else v if v <= u else u for v, u in zip(row.w, row.upper, strict=True)]  # noqa: FURB136 - speed
-    if 0 in row.caps:
-        for members, cap in zip(layout.rows, row.caps, strict=True):
-            if cap == 0:
-                x = [0.0 if held else v for v, held in zip(x, members, strict=True)]
-    return x
+def fit_between_kinks(mine: list[tuple[N, N, N]], cap: N, left: N, right: N) -> N:
+    """The same where halving is too slow, because the sum falls in narrow steps: it is straight from kink to kink."""
+
+    def total(t: N) -> N:
+        return sum((min(z, u) for z, u in ((d * (a - t), u) for d, a, u in mine) if z > 0), start=cap - cap)
+
+    high, low = total(left), total(right)
+    kinks = sorted(v for d, a, u in mine for v in (a, a - u / d) if left < v < right)
+    while kinks:
+        middle = len(kinks) // 2
+        here = total(kinks[middle])
+        if here > cap:
+            left, high, kinks = kinks[middle], here, kinks[middle + 1 :]
+        else:
+            right, low, kinks = kinks[middle], here, kinks[:middle]
+    return left + (right - left) * ((high - cap) / (high - low)) if high > low else right
 
 
-def passed(x: list[float], caps: list[float], layout: Layout) -> list[int]:
-    """The groups whose exactly rounded sum of x is above its cap."""
-    limit = 1 + FEASIBLE
-    return [k for k, (pick, cap) in enumerate(zip(layout.picks, caps, strict=True)) if math.fsum(pick(x)) > cap * limit]
+def _least(mine: list[tuple[N, N, N]], low: N, t: N) -> N:
+    """Where nobody moves: the least multiplier that fits leaves the most room to the other groups."""
+    return max(low, max((v for d, a, u in mine for v in (a, a - u / d) if v <= t), default=t))
 
 
-def solve_row(row: Row, layout: Layout, x: list[float], over: list[int], metric: Metric) -> Solved:
+class FloatTerms(Terms[float], Protocol):
+    """Terms in floats that can be restated."""
+
+    def rebased(self, base: list[float]) -> Self:
+        """The same request with the multipliers `base` taken off, from where the rest is sought."""
+
+    def listed(self) -> ListTerms[float]:
+        """The same as lists."""
+
+    def no_more(self, x: Any) -> Any:
+        """Exposures x, none above what the request and the cap of its instrument leave: rounding may have put it there."""
+
+
+def minimise(terms: FloatTerms) -> tuple[Any, list[float]]:
+    """Exposures and multipliers in floats; where rounding blurs them, from multipliers taken off exactly; else in decimals.
+
+    A request far above its caps leaves x = d (q - s) as a small difference of large numbers. So the bulk of the multipliers is
+    put on a coarse binary grid, where its sums and q - s are exact, and the solve is repeated for the rest.
+    """
+    base = mu = [0.0] * len(terms.caps)
+    now = terms
+    for _ in range(REBASES):
+        found = solve(now, mu)
+        if found is None:
+            break
+        point, sharp = found
+        if sharp and now is terms:
+            return point.x, point.mu
+        full = [b + t for b, t in zip(base, point.mu, strict=True)]
+        if sharp:
+            return terms.no_more(point.x), full
+        base = _on_grid(full)
+        mu = [t - b for t, b in zip(full, base, strict=True)]
+        now = terms.rebased(base)
+    return _minimise_in_decimals(terms.listed())
+
+
+def _on_grid(mu: list[float]) -> list[float]:
+    unit = math.ldexp(1.0, math.frexp(max(mu))[1] - GRID_BITS)
+    return [round(v / unit) * unit for v in mu]
+
+
+def _minimise_in_decimals(p: ListTerms[float]) -> tuple[list[float], list[float]]:
+    with localcontext(Context(prec=DECIMAL_DIGITS)):
+        y, d, upper, caps, low = ([Decimal(v) for v in values] for values in (p.y, p.d, p.upper, p.caps, p.low))
+        found = solve(ListTerms(y, d, upper, p.members, caps, low, DECIMALS, None), list(low))
+    if found is None:
+        raise BrokenInvariant(f"no nearest point found for {len(p.d)} exposures up to {max(p.d)} under {len(p.caps)} group caps")
+    point, _ = found
+    return p.no_more([float(v) for v in point.x]), [float(v) for v in point.mu]
+
+
+def solve_row(row: Row, layout: Layout, x: list[float], over: list[int], metric: Metric) -> Solved[list[float]]:
     """The nearest point, where the groups `over` are passed by the boxed request `x`; only they can bind, for nothing grows."""
-    w, upper, rank = row.w, row.upper, layout.rank
+    w, upper, rank, caps = row.w, row.upper, layout.rank, row.caps
     names = sorted([i for i, v in enumerate(x) if v > 0], key=w.__getitem__)
     asked = [w[i] for i in names]
     if len(set(asked)) < len(asked):
         names.sort(key=lambda i: (w[i], upper[i], rank[i]))
-    members, tightness = {}, {}
+    start = [x[i] for i in names]
+    place = [-1] * len(x)
+    for p, i in enumerate(names):
+        place[i] = p
+    slots = []
     for k in over:
-        held = layout.rows[k]
-        members[k] = group = [p for p, i in enumerate(names) if held[i]]
+        group = [p for i in layout.members[k] if (p := place[i]) >= 0]
+        group.sort()
         total = 0.0
         for p in group:
-            total += x[names[p]]
-        tightness[k] = row.caps[k] / total
-    slots = sorted(over, key=tightness.__getitem__)
-    ones, none = [1.0] * len(asked), [0.0] * len(slots)
+            total += start[p]
+        slots.append((caps[k] / total, k, group))
+    slots.sort()
+    _, order, groups = zip(*slots, strict=True)
+    ones = [1.0] * len(asked)
     q, d = (ones, asked) if metric == "proportional" else (asked, ones)
-    terms = ListTerms(q, d, [upper[i] for i in names], [members[k] for k in slots], [row.caps[k] for k in slots], none, accuracy_of(len(x)))
-    found, mu = minimise(terms, terms)
+    limits = [caps[k] for k in order]
+    found, mu = minimise(ListTerms(q, d, [upper[i] for i in names], groups, limits, [0.0] * len(order), accuracy_of(len(x)), start))
     x = list(x)
     for i, v in zip(names, found, strict=True):
-        if v < x[i]:
-            x[i] = v
-    return Solved(x, dict(zip(slots, mu, strict=True)))
+        x[i] = v
+    return Solved(x, order, mu)

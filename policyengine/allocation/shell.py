@@ -1,8 +1,8 @@
 """The barbell limits as a feasible set of absolute exposures, and the nearest point of it to a request.
 
 The set is {0 <= x <= upper, groups @ x <= group_upper}: zero is always in it and with x every smaller exposure, so that the
-nearest point never holds more of anything than was asked. `projection` has the method, `projection_row` and `projection_batch`
-bring requests into its form; here are the entries and their checks.
+nearest point never holds more of anything than was asked. `projection` has the method; `projection_row`, `projection_wide` and
+`projection_batch` bring one request, one of many instruments, and many requests into its form. Here are the entries and checks.
 
 Bits. Whether a request is feasible is decided on exactly rounded sums (`math.fsum`). An infeasible one is solved over its
 instruments sorted by (request, cap, membership), with plain sums in that order; equal keys are equal instruments. So neither the
@@ -16,15 +16,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from policyengine.allocation import projection_batch, projection_row
-from policyengine.allocation.projection_row import Layout, Metric, Row, Solved
+from policyengine.allocation.feasibility import Layout, Row, boxed, boxed_rows, layout_of, passed, passed_rows
+from policyengine.allocation.projection_batch import SMALL, project_rows
+from policyengine.allocation.projection_row import Metric, Solved, solve_row
+from policyengine.allocation.projection_wide import solve_wide
 from policyengine.errors import BrokenInvariant, ConfigError
 
 Floats = NDArray[np.float64]
 
-SMALL = 48
-"""Up to so many instruments a single request is solved in plain Python: there NumPy's calls cost more than the arithmetic."""
-LARGEST = 1e100
+LARGEST = 1e30
 """No exposure, in fractions of NAV or in any currency; beyond it sums and products overflow."""
 
 
@@ -60,20 +60,13 @@ def project(w: ArrayLike, upper: ArrayLike, groups: ArrayLike, group_upper: Arra
         group sum is within 2e-13 of its cap, relatively; instrument caps hold exactly.
 
     Raises:
-        BrokenInvariant: an entry of `w` is NaN, infinite or beyond 1e100.
+        BrokenInvariant: an entry of `w` is NaN, infinite or beyond 1e30.
         ConfigError: a shape does not fit; a cap is NaN or negative; an entry of `groups` is not 0 or 1; the metric is unknown.
 
     Source: Lagrange duality, Boyd and Vandenberghe, Convex Optimization, 5.5; see `projection`.
     """
     request, limits, caps, layout = _read(w, upper, groups, group_upper, metric, dimensions=1)
-    if request.size > SMALL:
-        return projection_batch.project_rows(request[None], limits, caps, layout, metric)[0]
-    row = Row(request.tolist(), limits.tolist(), caps.tolist())
-    x = projection_row.boxed(row, layout)
-    over = projection_row.passed(x, row.caps, layout)
-    if over:
-        return np.array(projection_row.solve_row(row, layout, x, over, metric).x)
-    return request.copy() if x == row.w else np.array(x)
+    return _nearest(request, limits, caps, layout, metric).x
 
 
 def project_with_multipliers(
@@ -81,12 +74,7 @@ def project_with_multipliers(
 ) -> ProjectionResult:
     """`project`, and the multipliers of the limits that bind. Same arguments, same errors, same bits in x."""
     request, limits, caps, layout = _read(w, upper, groups, group_upper, metric, dimensions=1)
-    row = Row(request.tolist(), limits.tolist(), caps.tolist())
-    x = projection_row.boxed(row, layout)
-    over = projection_row.passed(x, row.caps, layout)
-    solved = projection_row.solve_row(row, layout, x, over, metric) if over else Solved(x, {})
-    exposures = request.copy() if solved.x == row.w else np.array(solved.x)
-    return _explain(exposures, request, limits, caps, layout, solved, metric)
+    return _explain(_nearest(request, limits, caps, layout, metric), request, limits, caps, layout, metric)
 
 
 def project_batch(w: ArrayLike, upper: ArrayLike, groups: ArrayLike, group_upper: ArrayLike, *, metric: Metric = "proportional") -> Floats:
@@ -106,13 +94,13 @@ def project_batch(w: ArrayLike, upper: ArrayLike, groups: ArrayLike, group_upper
         BrokenInvariant, ConfigError: as in `project`; no row is projected if one is refused.
     """
     requests, limits, caps, layout = _read(w, upper, groups, group_upper, metric, dimensions=2)
-    return projection_batch.project_rows(requests, limits, caps, layout, metric)
+    return project_rows(requests, limits, caps, layout, metric)
 
 
 def _read(
     w: ArrayLike, upper: ArrayLike, groups: ArrayLike, group_upper: ArrayLike, metric: str, *, dimensions: int
 ) -> tuple[Floats, Floats, Floats, Layout]:
-    requests, limits, caps = (np.asarray(a, dtype=np.float64) for a in (w, upper, group_upper))
+    requests, limits, caps = np.asarray(w, np.float64), np.asarray(upper, np.float64), np.asarray(group_upper, np.float64)
     matrix = np.asarray(groups)
     if metric not in ("proportional", "euclidean"):
         raise ConfigError("metric", f"{metric!r} is neither 'proportional' nor 'euclidean'")
@@ -121,29 +109,67 @@ def _read(
     (m, n), batch = matrix.shape, requests.shape[:-1]
     if requests.shape[-1] != n or limits.shape not in ((n,), (*batch, n)) or caps.shape not in ((m,), (*batch, m)):
         raise ConfigError("", f"shapes w {requests.shape}, upper {limits.shape}, group_upper {caps.shape} do not fit groups {matrix.shape}")
-    # abs(NaN) <= LARGEST and NaN >= 0 are false: NaN fails both.
-    if not (np.abs(requests) <= LARGEST).all():
-        at = np.argwhere(~(np.abs(requests) <= LARGEST))[0]
-        raise BrokenInvariant(f"requested exposure {requests[tuple(at)]} at {at.tolist()} is not a finite number up to {LARGEST:g}")
+    layout = layout_of(matrix.shape, matrix.dtype.str, matrix.tobytes())
+    if requests.size > SMALL or dimensions > 1:
+        _refuse_values(requests, limits, caps)
+    return requests, limits, caps, layout
+
+
+def _row(request: Floats, limits: Floats, caps: Floats) -> Row:
+    """The arrays as lists, checked entry by entry: for few entries faster than by arrays."""
+    row = Row(request.tolist(), limits.tolist(), caps.tolist())
+    # NaN fails every comparison.
+    for v in row.w:
+        if not -LARGEST <= v <= LARGEST:
+            _refuse_values(request, limits, caps)
+    for bounds in (row.upper, row.caps):
+        for v in bounds:
+            if not v >= 0:
+                _refuse_values(request, limits, caps)
+    return row
+
+
+def _refuse_values(requests: Floats, limits: Floats, caps: Floats) -> None:
     for name, bounds in (("upper", limits), ("group_upper", caps)):
-        if not (bounds >= 0).all():
-            at = np.argwhere(~(bounds >= 0))[0]
+        if not (good := bounds >= 0).all():
+            at = np.argwhere(~good)[0]
             raise ConfigError(name, f"{bounds[tuple(at)]} at {at.tolist()} must be a number >= 0")
-    return requests, limits, caps, projection_row.layout_of(matrix.shape, matrix.dtype.str, matrix.tobytes())
+    if not (good := np.abs(requests) <= LARGEST).all():
+        at = np.argwhere(~good)[0]
+        raise BrokenInvariant(f"requested exposure {requests[tuple(at)]} at {at.tolist()} is not a finite number up to {LARGEST:g}")
 
 
-def _explain(x: Floats, w: Floats, upper: Floats, caps: Floats, layout: Layout, solved: Solved, metric: Metric) -> ProjectionResult:
+def _nearest(request: Floats, limits: Floats, caps: Floats, layout: Layout, metric: Metric) -> Solved[Floats]:
+    if request.size > SMALL:
+        return _nearest_wide(request, limits, caps, layout, metric)
+    row = _row(request, limits, caps)
+    x = boxed(row, layout)
+    over = passed(x, row.caps, layout)
+    if over:
+        solved = solve_row(row, layout, x, over, metric)
+        return Solved(np.array(solved.x), solved.over, solved.mu)
+    return Solved(request.copy() if x == row.w else np.array(x), (), [])
+
+
+def _nearest_wide(request: Floats, limits: Floats, caps: Floats, layout: Layout, metric: Metric) -> Solved[Floats]:
+    x = boxed_rows(request[None], limits[None], caps[None], layout)
+    over = np.flatnonzero(passed_rows(x, caps[None], layout)[0])
+    if over.size:
+        return solve_wide(request, limits, caps, layout, x[0], over, metric)
+    return Solved(request.copy() if (x[0] == request).all() else x[0], (), [])
+
+
+def _explain(solved: Solved[Floats], w: Floats, upper: Floats, caps: Floats, layout: Layout, metric: Metric) -> ProjectionResult:
     """Multipliers in the unit of the objective: twice those of `projection`, which leaves the factor 2 of the squares out."""
-    asked = w > 0
+    x, asked = solved.x, w > 0
     q, d = (np.ones_like(w), w) if metric == "proportional" else (w, np.ones_like(w))
     mu = np.zeros(len(caps))
-    for k, value in solved.mu.items():
-        mu[k] = value
-    for k in np.flatnonzero(caps == 0):
+    mu[list(solved.over)] = solved.mu
+    for k in np.flatnonzero(caps == 0).tolist():
         # A group without room needs what takes its most wanted member to 0; what others take off already counts.
         held = layout.matrix[k] & asked
-        mu[k] = max(0.0, (q - layout.matrix.T @ mu)[held].max(initial=0.0))
-    rest = q - layout.matrix.T @ mu
+        mu[k] = max(0.0, (q - mu @ layout.incidence)[held].max(initial=0.0))
+    rest = q - mu @ layout.incidence
     at_cap = asked & (x == upper)
     nu = np.zeros_like(w)
     nu[at_cap] = np.maximum(rest[at_cap] - upper[at_cap] / d[at_cap], 0.0)

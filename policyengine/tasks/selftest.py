@@ -18,7 +18,7 @@ def selftest(task: SelftestTask, run: Run) -> tuple[ControlRow, ...]:
     """
     progress = run.progress.step("selftest")
     run.say(f"negative controls of the gate, {task.reps:,} repetitions a cell, seed {task.seed}")
-    run.say("rates in percent, with their Monte Carlo error; naive is the plain rule or plain test")
+    run.say("rates in percent with their Monte Carlo error; naive is the plain rule or test")
     run.say(f"{'':<28}{'n':>4} {'':<17}{'naive':>6}{'ours':>7}{'+-':>5}{'bound':>9}")
     shown: list[str] = []
 

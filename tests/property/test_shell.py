@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from policyengine.allocation.projection_batch import SMALL
 from policyengine.allocation.projection_row import Metric
-from policyengine.allocation.shell import SMALL, project, project_batch, project_with_multipliers
+from policyengine.allocation.shell import project, project_batch, project_with_multipliers
 
 Floats = NDArray[np.float64]
 METRICS: tuple[Metric, ...] = ("proportional", "euclidean")
@@ -88,7 +89,7 @@ def one_request(rng: np.random.Generator, n: int, limits: Limits) -> Floats:
 def problems(seed: int, count: int, batch: int) -> Iterator[tuple[Floats, Limits]]:
     rng = np.random.default_rng(seed)
     for _ in range(count):
-        n = int(rng.choice([1, 3, 8, 20, 40]))
+        n = int(rng.choice([1, 3, 8, 8, 20, 20, 40, SMALL + 12], p=[0.1, 0.1, 0.2, 0.2, 0.15, 0.1, 0.1, 0.05]))
         limits = some_limits(rng, n)
         yield np.array([one_request(rng, n, limits) for _ in range(batch)]), limits
 
@@ -179,7 +180,9 @@ def test_multipliers_balance_the_gradient(metric: Metric) -> None:
             assert (result.group_multipliers >= 0).all()
             held = row > 0
             d = row[held] if metric == "proportional" else np.ones(held.sum())
-            pull = 2 * (result.x[held] - row[held]) / d + result.upper_multipliers[held] + (limits.groups.T @ result.group_multipliers)[held]
+            pull = (
+                2 * (result.x[held] - row[held]) / d + result.upper_multipliers[held] + (limits.groups.T @ result.group_multipliers)[held]
+            )
             tolerance = 1e-9 * np.maximum(1.0, 1.0 / d)
             assert (pull >= -tolerance).all()
             assert (pull <= tolerance)[result.x[held] > 0].all()
