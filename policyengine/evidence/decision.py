@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +230,7 @@ def _judge(
         n_trades=min(arm.trade_pnl.size for arm in series),
         periods_per_year=series[0].periods_per_year,
         sessions=series[0].sessions,
+        report_superior=bool(rivals) and find_spec("arch") is not None,
     )
     return judgement, floors
 
