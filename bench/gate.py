@@ -16,9 +16,9 @@ import numpy as np
 from arch.bootstrap import StationaryBootstrap
 
 from policyengine.evidence import judge, sharpe_difference_test
-from policyengine.evidence.paths import path_differences
-from policyengine.evidence.significance import mean_difference_interval
-from policyengine.evidence.simulate import book_moments, solve_drifts, tilted
+from policyengine.evidence.controls.simulate import book_moments, solve_drifts, tilted
+from policyengine.evidence.statistics.paths import path_differences
+from policyengine.evidence.statistics.significance import mean_difference_interval
 from policyengine.spec.significance import SignificanceSpec
 
 RESAMPLES = 10_000

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from policyengine.evidence import judge
-from policyengine.evidence.simulate import SCALES as BUCKET_SCALES
-from policyengine.evidence.simulate import book_moments, shocks, solve_drifts, tilted
+from policyengine.evidence.controls.simulate import SCALES as BUCKET_SCALES
+from policyengine.evidence.controls.simulate import book_moments, shocks, solve_drifts, tilted
 from policyengine.records import Verdict
 
 EVEN, TILT = np.ones(3), np.array([1.0, 0.72, 0.55])

@@ -3,11 +3,11 @@
 The names below work on plain arrays, in a notebook as in the command line, and need NumPy alone.
 """
 
-from policyengine.evidence.influence import growth_at_es_effect, sharpe_effect
-from policyengine.evidence.judge import Judgement, judge
-from policyengine.evidence.selection import StepM, stepm
-from policyengine.evidence.sequential import confidence_sequence, matched_differences, pause_at
-from policyengine.evidence.significance import EffectTest, SharpeTest, growth_at_es_test, sharpe_difference_test
+from policyengine.evidence.statistics.influence import growth_at_es_effect, sharpe_effect
+from policyengine.evidence.statistics.judge import Judgement, judge
+from policyengine.evidence.statistics.selection import StepM, stepm
+from policyengine.evidence.statistics.sequential import confidence_sequence, matched_differences, pause_at
+from policyengine.evidence.statistics.significance import EffectTest, SharpeTest, growth_at_es_test, sharpe_difference_test
 
 __all__ = [
     "EffectTest",

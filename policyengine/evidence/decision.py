@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from policyengine.errors import DataError
 from policyengine.evidence.evidence import Evidence
 from policyengine.evidence.gate import Decision, Facts, Look, decide, floor_criteria, verdict_of
-from policyengine.evidence.judge import Judgement, judge
 from policyengine.evidence.looks import (
     Budget,
     LookRecord,
@@ -32,6 +31,7 @@ from policyengine.evidence.looks import (
 )
 from policyengine.evidence.matrix import evidence_rows
 from policyengine.evidence.metrics import ArmSeries, measure
+from policyengine.evidence.statistics.judge import Judgement, judge
 from policyengine.evidence.trials import Head, Trial, TrialLog, TrialRecord, append_look, append_origin, append_trial, overlapping
 from policyengine.records import Arm, Criterion, Stage, Window
 from policyengine.spec.bind import bind, plain

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from policyengine.evidence.control_rows import ControlRow
 from policyengine.evidence.controls import run_controls
+from policyengine.evidence.controls.rows import ControlRow
 from policyengine.evidence.store import write_csv
 from policyengine.spec.bind import plain
 from policyengine.spec.task import SelftestTask

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from policyengine.evidence import confidence_sequence, judge, sharpe_difference_test
-from policyengine.evidence.judge import Judgement
+from policyengine.evidence.statistics.judge import Judgement
 from policyengine.records import Status, Verdict
 
 RETURNS = st.floats(-0.5, 0.5, allow_nan=False, width=64)

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 
 from policyengine.errors import DataError
-from policyengine.evidence import simulate
-from policyengine.evidence.control_rows import ControlRow
-from policyengine.evidence.control_tilts import CUT, EVEN, TILT
-from policyengine.evidence.controls import CONTROLS, run_controls
-from policyengine.evidence.plain_rule import daily_retests, daily_t_tests, plain_promotions
-from policyengine.evidence.simulate import book_moments, bucket_drifts, convex, shocks, solve_drifts, tilted
+from policyengine.evidence.controls import CONTROLS, run_controls, simulate
+from policyengine.evidence.controls.plain_rule import daily_retests, daily_t_tests, plain_promotions
+from policyengine.evidence.controls.rows import ControlRow
+from policyengine.evidence.controls.simulate import book_moments, bucket_drifts, convex, shocks, solve_drifts, tilted
+from policyengine.evidence.controls.tilts import CUT, EVEN, TILT
 
 
 def _annual(drifts: np.ndarray, book: np.ndarray) -> float:
@@ -145,7 +144,7 @@ def test_bounds_hold_up_to_monte_carlo_error_and_the_plain_rule_must_fail(row: C
 
 
 def test_the_recorded_growth_null_is_one() -> None:
-    from policyengine.evidence.influence import growth_at_es_effect
+    from policyengine.evidence.statistics.influence import growth_at_es_effect
 
     baseline, candidate = convex(np.random.default_rng(9), 300, 2000, simulate.CONVEX_NULL_SHARPE)
     assert growth_at_es_effect(baseline.ravel(), candidate.ravel()).annualised == pytest.approx(0.0, abs=0.06)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from policyengine.evidence.bootstrap import (
+from policyengine.evidence.statistics.bootstrap import (
     Blocks,
     block_sums,
     circular_sums,
@@ -12,7 +12,7 @@ from policyengine.evidence.bootstrap import (
     studentised_means,
     studentised_sharpe_differences,
 )
-from policyengine.evidence.influence import standardised
+from policyengine.evidence.statistics.influence import standardised
 from policyengine.spec.significance import BootstrapScheme
 
 CIRCULAR, STATIONARY, WEEK = BootstrapScheme.CIRCULAR, BootstrapScheme.STATIONARY, BootstrapScheme.WEEK
@@ -85,7 +85,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     x = np.random.default_rng(5).standard_normal(50)
     blocks = Blocks(scheme=CIRCULAR, n=50, length=5)
     whole = studentised_means(x, blocks, 300, np.random.default_rng(6))
-    monkeypatch.setattr("policyengine.evidence.bootstrap.CELLS_PER_CHUNK", 70)
+    monkeypatch.setattr("policyengine.evidence.statistics.bootstrap.CELLS_PER_CHUNK", 70)
     assert np.array_equal(studentised_means(x, blocks, 300, np.random.default_rng(6)), whole)
 
 

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from policyengine.errors import DataError
-from policyengine.evidence.arrays import finite, paired
-from policyengine.evidence.influence import standardised
-from policyengine.evidence.longrun import long_run_variance
+from policyengine.evidence.statistics.arrays import finite, paired
+from policyengine.evidence.statistics.influence import standardised
+from policyengine.evidence.statistics.longrun import long_run_variance
 
 _Floats = NDArray[np.float64]
 

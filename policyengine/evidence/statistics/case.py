@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from policyengine.errors import DataError
-from policyengine.evidence.arrays import check_resamples, finite, paired
+from policyengine.evidence.statistics.arrays import check_resamples, finite, paired
 from policyengine.spec.significance import SignificanceSpec
 
 _Floats = NDArray[np.float64]

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from policyengine.evidence import criteria as check
-from policyengine.evidence.case import Case, check_case
-from policyengine.evidence.drawdown import DrawdownGuard, drawdown_guard
-from policyengine.evidence.influence import EffectEstimate, agreeing_spans, growth_at_es_effect, sharpe_effect
-from policyengine.evidence.reported import Reported, report
-from policyengine.evidence.selection import StepM, stepm, superior_predictive_ability
-from policyengine.evidence.significance import LEAST_SESSIONS, EffectTest, effect_test
+from policyengine.evidence.statistics import criteria as check
+from policyengine.evidence.statistics.case import Case, check_case
+from policyengine.evidence.statistics.drawdown import DrawdownGuard, drawdown_guard
+from policyengine.evidence.statistics.influence import EffectEstimate, agreeing_spans, growth_at_es_effect, sharpe_effect
+from policyengine.evidence.statistics.reported import Reported, report
+from policyengine.evidence.statistics.selection import StepM, stepm, superior_predictive_ability
+from policyengine.evidence.statistics.significance import LEAST_SESSIONS, EffectTest, effect_test
 from policyengine.records import Criterion, Status, Verdict
 from policyengine.spec.significance import EffectKind, SignificanceSpec
 

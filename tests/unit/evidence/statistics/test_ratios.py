@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from policyengine.errors import DataError
-from policyengine.evidence.ratios import (
+from policyengine.evidence.statistics.ratios import (
     deflated_sharpe,
     expected_best_sharpe,
     m2,

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from policyengine.errors import DataError
-from policyengine.evidence import paths
-from policyengine.evidence.drawdown import max_drawdown
-from policyengine.evidence.paths import path_differences
+from policyengine.evidence.statistics import paths
+from policyengine.evidence.statistics.drawdown import max_drawdown
+from policyengine.evidence.statistics.paths import path_differences
 
 
 def _arms(n: int = 100, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

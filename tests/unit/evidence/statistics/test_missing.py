@@ -2,7 +2,7 @@
 
 import pytest
 
-from policyengine.evidence.missing import what_is_missing
+from policyengine.evidence.statistics.missing import what_is_missing
 from policyengine.spec.significance import SignificanceSpec
 
 GATE = SignificanceSpec()

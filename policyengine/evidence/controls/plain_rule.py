@@ -11,8 +11,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from policyengine.evidence.longrun import long_run_variance
-from policyengine.evidence.sequential import FIRST_LOOK
+from policyengine.evidence.statistics.longrun import long_run_variance
+from policyengine.evidence.statistics.sequential import FIRST_LOOK
 from policyengine.records import TOLERANCE
 
 _Floats = NDArray[np.float64]

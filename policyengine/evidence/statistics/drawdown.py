@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from policyengine.evidence.arrays import generator
-from policyengine.evidence.blocks import block_length
-from policyengine.evidence.influence import standardised
-from policyengine.evidence.paths import path_differences
+from policyengine.evidence.statistics.arrays import generator
+from policyengine.evidence.statistics.blocks import block_length
+from policyengine.evidence.statistics.influence import standardised
+from policyengine.evidence.statistics.paths import path_differences
 from policyengine.records import TOLERANCE
 from policyengine.spec.significance import SignificanceSpec
 

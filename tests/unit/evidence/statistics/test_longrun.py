@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from policyengine.evidence.longrun import first_autocorrelation, long_run_variance
+from policyengine.evidence.statistics.longrun import first_autocorrelation, long_run_variance
 
 
 def _reference(series: np.ndarray) -> float:

@@ -7,9 +7,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from policyengine.evidence.drawdown import DrawdownGuard, log_wealth, max_drawdown
-from policyengine.evidence.selection import StepM
-from policyengine.evidence.significance import EffectTest
+from policyengine.evidence.statistics.drawdown import DrawdownGuard, log_wealth, max_drawdown
+from policyengine.evidence.statistics.selection import StepM
+from policyengine.evidence.statistics.significance import EffectTest
 from policyengine.records import TOLERANCE, Criterion, Status, Verdict
 from policyengine.spec.significance import EffectKind, SignificanceSpec
 
@@ -63,9 +63,7 @@ def effect_criteria(test: EffectTest, agreeing: int, *, gate: SignificanceSpec, 
     words = "above" if p > level else "at or below"
     return (
         size,
-        _criterion(
-            f"{prefix}significance", p <= level, p, "<=", level, f"{what} {effect:+.3f}: p {p:.4f} is {words} {level:g}", interval
-        ),
+        _criterion(f"{prefix}significance", p <= level, p, "<=", level, f"{what} {effect:+.3f}: p {p:.4f} is {words} {level:g}", interval),
         _criterion(
             f"{prefix}spans",
             agreeing >= gate.min_agreeing_spans,

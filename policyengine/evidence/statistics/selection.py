@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from policyengine.errors import DataError
-from policyengine.evidence.arrays import check_resamples, finite, generator
-from policyengine.evidence.bootstrap import Blocks, block_sums, studentised, total_sessions
-from policyengine.evidence.influence import EffectEstimate, growth_at_es_effect, sharpe_effect
-from policyengine.evidence.longrun import long_run_variance
-from policyengine.evidence.significance import LEAST_SESSIONS, blocks_for
+from policyengine.evidence.statistics.arrays import check_resamples, finite, generator
+from policyengine.evidence.statistics.bootstrap import Blocks, block_sums, studentised, total_sessions
+from policyengine.evidence.statistics.influence import EffectEstimate, growth_at_es_effect, sharpe_effect
+from policyengine.evidence.statistics.longrun import long_run_variance
+from policyengine.evidence.statistics.significance import LEAST_SESSIONS, blocks_for
 from policyengine.records import TOLERANCE
 from policyengine.spec.significance import EffectKind, SignificanceSpec
 

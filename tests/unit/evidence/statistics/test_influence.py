@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from policyengine.evidence.influence import ES_TAIL, agreeing_spans, growth_at_es_effect, sharpe_effect
+from policyengine.evidence.statistics.influence import ES_TAIL, agreeing_spans, growth_at_es_effect, sharpe_effect
 
 
 def _arms(n: int = 80, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ import pytest
 
 from policyengine.errors import DataError
 from policyengine.evidence import confidence_sequence, matched_differences, pause_at
-from policyengine.evidence.longrun import long_run_variance
+from policyengine.evidence.statistics.longrun import long_run_variance
 
 
 def test_bounds_equal_the_formula() -> None:

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from policyengine.evidence.control_rows import ControlRow, Run, row
-from policyengine.evidence.control_tilts import EVEN, MILD, TILT
-from policyengine.evidence.judge import judge
+from policyengine.evidence.controls.plain_rule import daily_retests, daily_t_tests
+from policyengine.evidence.controls.rows import ControlRow, Run, row
+from policyengine.evidence.controls.simulate import CONVEX_NULL_SHARPE, convex, shocks, solve_drifts, tilted
+from policyengine.evidence.controls.simulate import SCALES as BUCKET_SCALES
+from policyengine.evidence.controls.tilts import EVEN, MILD, TILT
 from policyengine.evidence.looks import Schedule
-from policyengine.evidence.plain_rule import daily_retests, daily_t_tests
-from policyengine.evidence.selection import stepm
-from policyengine.evidence.sequential import MATCHING_SESSIONS, confidence_sequence
-from policyengine.evidence.simulate import CONVEX_NULL_SHARPE, convex, shocks, solve_drifts, tilted
-from policyengine.evidence.simulate import SCALES as BUCKET_SCALES
+from policyengine.evidence.statistics.judge import judge
+from policyengine.evidence.statistics.selection import stepm
+from policyengine.evidence.statistics.sequential import MATCHING_SESSIONS, confidence_sequence
 from policyengine.records import Verdict
 from policyengine.spec.significance import EffectKind, SignificanceSpec
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from policyengine.errors import DataError
-from policyengine.evidence.blocks import block_length, calendar_edges, optimal_block_lengths
+from policyengine.evidence.statistics.blocks import block_length, calendar_edges, optimal_block_lengths
 from policyengine.spec.significance import BootstrapScheme, SignificanceSpec
 
 GATE = SignificanceSpec()

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from policyengine.evidence.case import Case
-from policyengine.evidence.influence import standardised
-from policyengine.evidence.missing import Missing, what_is_missing
-from policyengine.evidence.ratios import (
+from policyengine.evidence.statistics.case import Case
+from policyengine.evidence.statistics.influence import standardised
+from policyengine.evidence.statistics.missing import Missing, what_is_missing
+from policyengine.evidence.statistics.ratios import (
     deflated_sharpe,
     m2,
     matched_information_ratio,
@@ -19,7 +19,7 @@ from policyengine.evidence.ratios import (
     probabilistic_sharpe,
     shape,
 )
-from policyengine.evidence.significance import EffectTest, mean_difference_interval
+from policyengine.evidence.statistics.significance import EffectTest, mean_difference_interval
 
 _Floats = NDArray[np.float64]
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from policyengine.evidence.arrays import check_resamples, generator, paired
-from policyengine.evidence.blocks import block_length, calendar_edges
-from policyengine.evidence.bootstrap import Blocks, mirrored, p_value, studentised_means, studentised_sharpe_differences
-from policyengine.evidence.influence import EffectEstimate, growth_at_es_effect, sharpe_effect, standardised
-from policyengine.evidence.longrun import long_run_variance
+from policyengine.evidence.statistics.arrays import check_resamples, generator, paired
+from policyengine.evidence.statistics.blocks import block_length, calendar_edges
+from policyengine.evidence.statistics.bootstrap import Blocks, mirrored, p_value, studentised_means, studentised_sharpe_differences
+from policyengine.evidence.statistics.influence import EffectEstimate, growth_at_es_effect, sharpe_effect, standardised
+from policyengine.evidence.statistics.longrun import long_run_variance
 from policyengine.records import TOLERANCE
 from policyengine.spec.significance import BootstrapScheme, EffectKind, SignificanceSpec
 

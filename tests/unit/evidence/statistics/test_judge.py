@@ -7,8 +7,8 @@ import pytest
 
 from policyengine.errors import DataError
 from policyengine.evidence import judge
-from policyengine.evidence.criteria import DRAWDOWN, PRIMARY, session_profit_factor, total_return
-from policyengine.evidence.judge import Judgement
+from policyengine.evidence.statistics.criteria import DRAWDOWN, PRIMARY, session_profit_factor, total_return
+from policyengine.evidence.statistics.judge import Judgement
 from policyengine.records import Criterion, Status, Verdict
 from policyengine.spec.significance import BootstrapScheme, EffectKind, SignificanceSpec
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from policyengine.errors import DataError
-from policyengine.evidence.selection import adjusted_p_values, stepm, superior_predictive_ability
-from policyengine.evidence.significance import sharpe_difference_test
+from policyengine.evidence.statistics.selection import adjusted_p_values, stepm, superior_predictive_ability
+from policyengine.evidence.statistics.significance import sharpe_difference_test
 from policyengine.spec.significance import EffectKind, SignificanceSpec
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from policyengine.errors import DataError
 from policyengine.evidence import growth_at_es_test, sharpe_difference_test
-from policyengine.evidence.significance import mean_difference_interval
-from policyengine.evidence.simulate import book_moments, solve_drifts, tilted
+from policyengine.evidence.controls.simulate import book_moments, solve_drifts, tilted
+from policyengine.evidence.statistics.significance import mean_difference_interval
 from policyengine.spec.significance import BootstrapScheme, EffectKind, SignificanceSpec
 
 GATE = SignificanceSpec()

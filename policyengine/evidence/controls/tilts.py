@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from policyengine.evidence.control_rows import ControlRow, Run, row
-from policyengine.evidence.judge import Judgement, judge
-from policyengine.evidence.plain_rule import plain_promotions
-from policyengine.evidence.simulate import Sample, bucket_drifts, solve_drifts, tilted
+from policyengine.evidence.controls.plain_rule import plain_promotions
+from policyengine.evidence.controls.rows import ControlRow, Run, row
+from policyengine.evidence.controls.simulate import Sample, bucket_drifts, solve_drifts, tilted
+from policyengine.evidence.statistics.judge import Judgement, judge
 from policyengine.records import Status, Verdict
 
 _Floats = NDArray[np.float64]

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from policyengine.evidence.drawdown import drawdown_guard, max_drawdown, percentile_interval
-from policyengine.evidence.influence import sharpe_effect
+from policyengine.evidence.statistics.drawdown import drawdown_guard, max_drawdown, percentile_interval
+from policyengine.evidence.statistics.influence import sharpe_effect
 from policyengine.spec.significance import SignificanceSpec
 
 GATE = SignificanceSpec()

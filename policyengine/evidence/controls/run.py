@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from policyengine.errors import DataError
-from policyengine.evidence import control_searches as searches
-from policyengine.evidence import control_tilts as tilts
-from policyengine.evidence.control_rows import ControlRow, Run
+from policyengine.evidence.controls import searches, tilts
+from policyengine.evidence.controls.rows import ControlRow, Run
 
 CONTROLS: Mapping[str, tuple[Callable[[Run], Iterable[ControlRow]], int]] = {
     "scale": (tilts.scale, 12),

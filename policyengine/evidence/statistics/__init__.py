@@ -1,0 +1,1 @@
+"""The statistics of the gate, on plain arrays: NumPy alone, no file, no clock."""
