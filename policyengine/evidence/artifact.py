@@ -13,7 +13,7 @@ from policyengine.errors import DataError
 from policyengine.evidence.evidence import Evidence
 from policyengine.evidence.gate import Decision, Facts, Look, independent_rows
 from policyengine.evidence.matrix import EvidenceRow, Measures, flat
-from policyengine.evidence.trials import Head
+from policyengine.evidence.trial_log import Head
 from policyengine.records import Arm, Criterion, Finding, Stage, Status, Verdict, Window
 from policyengine.spec.bind import plain
 from policyengine.spec.root import Spec, differences

@@ -32,7 +32,8 @@ from policyengine.evidence.looks import (
 from policyengine.evidence.matrix import evidence_rows
 from policyengine.evidence.metrics import ArmSeries, measure
 from policyengine.evidence.statistics.judge import Judgement, judge
-from policyengine.evidence.trials import Head, Trial, TrialLog, TrialRecord, append_look, append_origin, append_trial, overlapping
+from policyengine.evidence.trial_log import Head, TrialLog, append_look, append_origin, append_trial
+from policyengine.evidence.trials import Trial, TrialRecord, overlapping
 from policyengine.records import Arm, Criterion, Stage, Window
 from policyengine.spec.bind import bind, plain
 from policyengine.spec.root import PolicySpec, Spec

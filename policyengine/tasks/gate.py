@@ -12,7 +12,7 @@ from policyengine.evidence.artifact import facts_of, verdict_record
 from policyengine.evidence.decision import rivals_of
 from policyengine.evidence.gate import Decision, Facts, Look, decide
 from policyengine.evidence.store import read_json, rounded
-from policyengine.evidence.trials import Head, read_log
+from policyengine.evidence.trial_log import Head, read_log
 from policyengine.reporting import terminal
 from policyengine.spec.bind import bind, plain
 from policyengine.spec.root import Spec

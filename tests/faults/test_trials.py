@@ -13,7 +13,8 @@ from typing import Any, NoReturn
 
 import pytest
 
-from policyengine.evidence.trials import RecoveryRecord, TrialRecord, append_trial, read_log
+from policyengine.evidence.trial_log import RecoveryRecord, append_trial, read_log
+from policyengine.evidence.trials import TrialRecord
 from policyengine.spec.root import digest
 
 CALLS: tuple[tuple[Any, str], ...] = ((os, "write"), (os, "fsync"), (os, "ftruncate"), (Path, "replace"))

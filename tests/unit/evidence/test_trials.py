@@ -16,22 +16,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policyengine.errors import BrokenInvariant, ConfigError, DataError, OutputError
-from policyengine.evidence import trials
+from policyengine.evidence import trial_log
 from policyengine.evidence.looks import LookRecord, OriginRecord
-from policyengine.evidence.trials import (
+from policyengine.evidence.trial_log import (
     GENESIS,
     Head,
     RecoveryRecord,
     TrialLog,
     TrialLogBroken,
-    TrialRecord,
     append_look,
     append_origin,
     append_trial,
-    fold,
-    overlapping,
     read_log,
 )
+from policyengine.evidence.trials import TrialRecord, fold, overlapping
 from policyengine.records import Verdict
 from policyengine.spec.root import digest
 
@@ -229,7 +227,7 @@ def test_a_failed_write_leaves_the_log_as_it_was(state: Path, monkeypatch: pytes
             return write(handle, data[:100])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(trials.os, "write", full)
+    monkeypatch.setattr(trial_log.os, "write", full)
     with pytest.raises(OutputError, match="trials.jsonl: cannot be written: No space left on device"):
         append_trial(state, trial(4))
     monkeypatch.undo()
@@ -384,13 +382,13 @@ def test_a_file_system_without_locks_is_refused(state: Path, monkeypatch: pytest
     def none_left(handle: int, kind: int) -> None:
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(trials.fcntl, "flock", none_left)
+    monkeypatch.setattr(trial_log.fcntl, "flock", none_left)
     with pytest.raises(OutputError, match="lock: cannot be locked: No locks available"):
         read_log(state)
 
 
 def test_a_lock_that_others_hold_is_not_waited_for_forever(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trials, "_LOCK_TRIES", 3)
+    monkeypatch.setattr(trial_log, "_LOCK_TRIES", 3)
     with (state / "trials" / "lock").open() as held:
         fcntl.flock(held, fcntl.LOCK_SH)
         assert read_log(state).head.count == 5
@@ -407,7 +405,7 @@ def test_a_lock_that_was_deleted_and_made_again_is_taken_anew(state: Path, monke
             lock.unlink()
         calls.append(os.fstat(handle).st_ino)
 
-    monkeypatch.setattr(trials.fcntl, "flock", meanwhile)
+    monkeypatch.setattr(trial_log.fcntl, "flock", meanwhile)
     append_trial(state, trial(4))
     assert len(calls) == 2
     assert calls[1] == lock.stat().st_ino
