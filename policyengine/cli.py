@@ -52,8 +52,10 @@ class _Ending:
 
     code = 0
     error: PolicyEngineError | None = None
+    stop: BaseException | None = None
     sweep: Path | None = None
     gate: GateSpec | None = None
+    stage = Stage.CANARY
 
 
 def main() -> None:
@@ -64,9 +66,12 @@ def main() -> None:
     except PolicyEngineError as error:
         print(f"error  {error}", file=sys.stderr)
         code = error.exit_code
-    except BrokenPipeError:
+    except BrokenPipeError:  # nobody reads on; what was decided stands
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
+        code = _Ending.code
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        code = 130
     sys.exit(code)
 
 
@@ -82,12 +87,13 @@ def _main(argv: Sequence[str]) -> int:
     except HydraException as error:
         if _Ending.sweep is None:
             raise _composition_error(error) from None
+        print(f"error  {_composition_error(error)}", file=sys.stderr)
     except RuntimeError as error:  # a launcher whose worker was killed; what it left is still collected
         if _Ending.sweep is None:
             raise
         print(f"warning  {_first_line(error)}", file=sys.stderr)
     if _Ending.sweep is not None and _Ending.gate is not None:
-        return _collect(_Ending.sweep, _Ending.gate)
+        return _collect(_Ending.sweep, _Ending.gate, _Ending.stage)
     return _Ending.code
 
 
@@ -102,16 +108,19 @@ def _launch() -> None:
     Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
     try:
         hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
-    except HydraException:
+    except (HydraException, BrokenPipeError):
         raise
+    except UnicodeDecodeError as error:
+        raise ConfigError("", f"a file of the configuration is not UTF-8 at byte {error.start}") from None
     except OmegaConfBaseException as error:
         raise ConfigError(error.full_key or "", _first_line(error)) from None
     except yaml.YAMLError as error:
         raise ConfigError("", f"not valid YAML: {' '.join(str(error).split())}") from None
     except OSError as error:
         raise ConfigError(str(error.filename or ""), f"cannot be used: {error.strerror or error}") from None
-    if _Ending.error is not None:
-        raise _Ending.error
+    for ended in (_Ending.error, _Ending.stop):
+        if ended is not None:
+            raise ended
 
 
 def job(config: DictConfig) -> None:
@@ -122,6 +131,8 @@ def job(config: DictConfig) -> None:
             _Ending.code = _execute(config, folder, in_sweep=False)
         except PolicyEngineError as error:
             _Ending.error = error  # raised once Hydra is out of the way, which would print lines of its own
+        except (BrokenPipeError, KeyboardInterrupt) as stop:
+            _Ending.stop = stop
         for place in (folder, folder.parent):
             if not any(place.iterdir()):
                 place.rmdir()
@@ -175,13 +186,18 @@ def _dispatch(spec: Spec, run: Run) -> int:
         case GateTask():
             from policyengine.tasks.gate import gate  # noqa: PLC0415
 
-            return EXIT[gate(spec, spec.task, run).verdict]
+            return EXIT[gate(spec, spec.task, run, lambda decision: _conclude(EXIT[decision.verdict])).verdict]
         case SelftestTask():
             from policyengine.tasks.selftest import selftest  # noqa: PLC0415
 
             return 0 if all(row.ok for row in selftest(spec.task, run)) else 1
         case CollectTask():
-            return _collect(Path(spec.task.path), spec.gate)
+            return _collect(Path(spec.task.path), spec.gate, spec.task.stage)
+
+
+def _conclude(code: int) -> None:
+    """Keep the exit code before anything is printed: a reader that goes away must not change what was decided."""
+    _Ending.code = code
 
 
 def _run(spec: Spec, folder: Path, temporary: Path, *, in_sweep: bool) -> Run:
@@ -213,15 +229,17 @@ class Sweep(Callback):
         from policyengine.tasks.collect import write_plan  # noqa: PLC0415 - only for sweeps
 
         _Ending.sweep = Path(config.hydra.sweep.dir)
+        stage = OmegaConf.select(config, "task.stage")
+        _Ending.stage = Stage(stage) if stage in set(Stage) else Stage.CANARY
         _Ending.gate = bind(GateSpec, OmegaConf.to_container(config.gate, resolve=True), "gate")
         overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
         write_plan(_Ending.sweep, [j for batch in BasicSweeper.split_arguments(overrides, None) for j in batch])
 
 
-def _collect(folder: Path, gate: GateSpec) -> int:
+def _collect(folder: Path, gate: GateSpec, stage: Stage) -> int:
     from policyengine.tasks.collect import collect, summary  # noqa: PLC0415
 
-    collected = collect(folder, gate, Stage.CANARY)
+    collected = collect(folder, gate, stage)
     for line in summary(folder, collected):
         print(line)
     return 1 if collected.errors else 0

@@ -105,8 +105,8 @@ def facts_of(made: Mapping[str, Any], stage: Stage) -> Facts:
             candidate=made["pooled"]["candidate"],
             breaches=made["breaches"],
             audited_frac=(made["audited_frac"][0], made["audited_frac"][1]),
-            judged=tuple(criterion_of(c) for c in made["judged"]),
-            harm=tuple(criterion_of(c) for c in made["harm"]),
+            judged=tuple(_consistent(criterion_of(c)) for c in made["judged"]),
+            harm=tuple(_consistent(criterion_of(c)) for c in made["harm"]),
             look=_look_of(made["look"]),
         )
     except (KeyError, IndexError, TypeError, ValueError) as error:
@@ -156,6 +156,23 @@ def code_hash() -> str:
             whole.update(f"{root.name}/{path.relative_to(root).as_posix()}\0".encode())
             whole.update(hashlib.sha256(path.read_bytes()).digest())
     return whole.hexdigest()
+
+
+def _consistent(criterion: Criterion) -> Criterion:
+    """`criterion`, whose status follows from what was observed.
+
+    Raises:
+        DataError: it does not.
+    """
+    observed, threshold = criterion.observed, criterion.threshold
+    status = Status.MISSING
+    if observed is not None and threshold is not None:
+        holds = {"<=": observed <= threshold, ">=": observed >= threshold, ">": observed > threshold, "<": observed < threshold}
+        status = Status.PASS if holds[criterion.operator] else Status.FAIL
+    if criterion.status is not status:
+        shown = f"{observed} {criterion.operator} {threshold}"
+        raise DataError("evidence", f"{criterion.name}: status '{criterion.status}' does not follow from {shown}")
+    return criterion
 
 
 def _look_of(stored: Mapping[str, Any] | str) -> Look | str:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from policyengine.errors import DataError
+from policyengine.errors import ConfigError, DataError
 from policyengine.evidence.evidence import Evidence
 from policyengine.evidence.gate import Decision, Facts, Look, decide, floor_criteria, verdict_of
 from policyengine.evidence.looks import (
@@ -32,7 +32,7 @@ from policyengine.evidence.looks import (
 from policyengine.evidence.matrix import evidence_rows
 from policyengine.evidence.metrics import ArmSeries, measure
 from policyengine.evidence.statistics.judge import Judgement, judge
-from policyengine.evidence.trial_log import Head, TrialLog, append_look, append_origin, append_trial
+from policyengine.evidence.trial_log import Head, TrialLog, append_look, append_origin, append_trial, read_log
 from policyengine.evidence.trials import Trial, TrialRecord, overlapping
 from policyengine.records import Arm, Criterion, Stage, Window
 from policyengine.spec.bind import bind, plain
@@ -42,18 +42,22 @@ Floats = NDArray[np.float64]
 Returns = Callable[[Sequence[PolicySpec]], Floats]
 """Excess returns (T, K) of K policies on the sessions of the evidence."""
 SWEEP = "a job of a sweep takes no look; evaluate the chosen policy alone"
+EARLIER = "window.as_of is before the last session; a look is taken on all data at hand, or the day of it could be chosen"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sitting:
-    """What a decision is taken with: whose run it is, where the log stands, and how rivals are replayed on the sample's sessions."""
+    """What a decision is taken with: whose run it is, where the log stands, and how rivals are replayed on the sample's sessions.
+
+    `no_look` says why this run takes none; None where it may.
+    """
 
     state_dir: Path
     run_id: str
     recorded_at: str
     stage: Stage
     windows: Sequence[Window]
-    takes_looks: bool
+    no_look: str | None
     declared_origin: date | None
     returns_of: Returns
 
@@ -82,16 +86,15 @@ def decide_on(spec: Spec, evidence: Evidence, sitting: Sitting) -> Decided:
         ConfigError: looks, effect or origin differ from what the first look fixed.
     """
     key = budget_key(evidence.source_key, spec.policy_hash(Arm.BASELINE))
-    if sitting.declared_origin is not None and sitting.takes_looks:
-        origin = OriginRecord(budget=key, origin_date=sitting.declared_origin, recorded_at=sitting.recorded_at, run_id=sitting.run_id)
-        append_origin(sitting.state_dir, origin)
+    if sitting.declared_origin is not None:
+        _declare(sitting, key, sitting.declared_origin, _day(evidence.baseline.sessions[-1]))
     log = append_trial(sitting.state_dir, _trial(spec, evidence, sitting))
     budget = log.budget(key)
     evidence = _from_origin(evidence, budget.origin_date)
     facts = facts_of_sample(spec, evidence, sitting)
     sessions = evidence.baseline.sessions
     first, last = _day(sessions[0]), _day(sessions[-1])
-    found = _state(spec, budget, sessions.size) if sitting.takes_looks else SWEEP
+    found = sitting.no_look or _state(spec, budget, sessions.size)
     if isinstance(found, str):
         facts = replace(facts, look=found)
         return Decided(evidence=evidence, facts=facts, decision=decide(facts, spec.gate), log_head=log.head)
@@ -119,6 +122,7 @@ def decide_on(spec: Spec, evidence: Evidence, sitting: Sitting) -> Decided:
         ),
     )
     look = Look(
+        budget=key,
         number=state.number,
         planned=state.looks_max,
         sessions=judged_sessions,
@@ -182,6 +186,22 @@ def _state(spec: Spec, budget: Budget, sessions: int) -> tuple[LookState, int] |
         last = max(budget.taken, 1)
         return f"{sessions:,} sessions; look {last} of {schedule.looks_max} is at {schedule.sessions[last - 1]:,}"
     return state, state.judged_sessions
+
+
+def _declare(sitting: Sitting, key: str, origin: date, last: date) -> None:
+    """Note the origin of the decision sample, which must be declared before anybody evaluated a day of it.
+
+    Raises:
+        ConfigError: it is declared where no look is taken, or after an evaluation of its days.
+    """
+    if sitting.no_look is not None:
+        raise ConfigError("task.origin_date", f"{origin}: {sitting.no_look}")
+    log = read_log(sitting.state_dir)
+    seen = overlapping(log.trials, origin, last)
+    if seen and log.budget(key).declared != origin:
+        raise ConfigError("task.origin_date", f"{origin} is declared too late: {len(seen)} trials were evaluated on days from it on")
+    record = OriginRecord(budget=key, origin_date=origin, recorded_at=sitting.recorded_at, run_id=sitting.run_id)
+    append_origin(sitting.state_dir, record)
 
 
 def _trial(spec: Spec, evidence: Evidence, sitting: Sitting) -> TrialRecord:

@@ -21,12 +21,13 @@ from policyengine.spec.gate import FloorsSpec, GateSpec
 class Look:
     """The look that the statistical test belongs to.
 
-    `number` of `planned`, judged on the first `sessions` of the sample, `first_date` to `last_date`, at level `alpha` against `trials`
-    policies, the candidate included; `trials_now` is their number when it is decided on again. `recorded` is what the look came to: the
-    test as the log first recorded it, with the floors on the same sessions. `next_sessions` and `next_date`, an estimate, say when the
-    next one falls; None after the last.
+    `budget` is the key of its budget in the log. `number` of `planned`, judged on the first `sessions` of the sample, `first_date` to
+    `last_date`, at level `alpha` against `trials` policies, the candidate included; `trials_now` is their number when it is decided on
+    again. `recorded` is what the look came to: the test as the log first recorded it, with the floors on the same sessions.
+    `next_sessions` and `next_date`, an estimate, say when the next one falls; None after the last.
     """
 
+    budget: str
     number: int
     planned: int
     sessions: int

@@ -21,10 +21,11 @@ class EvaluateTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectTask:
-    """Rebuild matrix and gate of the sweep in folder `path`."""
+    """Rebuild matrix and gate of the sweep in folder `path`, for `stage`."""
 
     KIND: ClassVar[str] = "collect"
     path: str
+    stage: Stage = Stage.CANARY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

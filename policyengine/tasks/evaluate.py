@@ -14,7 +14,7 @@ import numpy as np
 
 from policyengine.errors import ConfigError, DataError
 from policyengine.evidence.artifact import artifact, row_mapping, verdict_record
-from policyengine.evidence.decision import Returns, Sitting, decide_on, reported
+from policyengine.evidence.decision import EARLIER, SWEEP, Returns, Sitting, decide_on, reported
 from policyengine.evidence.evidence import Evidence
 from policyengine.evidence.gate import Facts
 from policyengine.evidence.matrix import columns, flat
@@ -68,10 +68,14 @@ def evaluate(spec: Spec, task: EvaluateTask, run: Run) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Made:
-    """Evidence, and what it was made from. `returns_of` replays other policies on the same data."""
+    """Evidence, and what it was made from. `returns_of` replays other policies on the same data.
+
+    `end` is the last day that is evaluated, `last` the last that the source has.
+    """
 
     evidence: Evidence
     end: date
+    last: date
     data_hash: str
     alerts: tuple[Finding, ...]
     returns_of: Returns
@@ -94,7 +98,7 @@ def _make(spec: Spec, run: Run) -> _Made:
 
 
 def _replayed(spec: Spec, run: Run, market: Market, alerts: tuple[Finding, ...], panel: PricePanel) -> _Made:
-    end = as_of(spec.window, panel.sessions)
+    end, last = as_of(spec.window, panel.sessions), _day(panel.sessions[-1])
     panel = _until(panel, end)
     rows = market.signals() if spec.signals.origin != "engine" else None
     if rows is None and spec.signals.origin == "source":
@@ -107,6 +111,7 @@ def _replayed(spec: Spec, run: Run, market: Market, alerts: tuple[Finding, ...],
     return _Made(
         evidence=replay_evidence(spec, panel, stream, progress=run.progress.step("replay"), clock=run.clock),
         end=end,
+        last=last,
         data_hash=market.digest(),
         alerts=alerts,
         returns_of=lambda policies: trial_returns(spec, panel, policies, stream_of, progress=run.progress.step("trials")),
@@ -118,12 +123,13 @@ def _replayed(spec: Spec, run: Run, market: Market, alerts: tuple[Finding, ...],
 def _scaled(spec: Spec, market: Market, alerts: tuple[Finding, ...], panel: PricePanel | None) -> _Made:
     trades = market.closing_trades()
     evidence = trade_history_evidence(spec, trades, panel)
-    end = as_of(spec.window, evidence.baseline.sessions)
+    end, last = as_of(spec.window, evidence.baseline.sessions), _day(evidence.baseline.sessions[-1])
     evidence = replace(evidence, baseline=evidence.baseline.until(end), candidate=evidence.candidate.until(end))
     size = evidence.baseline.nav.size
     return _Made(
         evidence=evidence,
         end=end,
+        last=last,
         data_hash=market.digest(),
         alerts=alerts,
         returns_of=lambda policies: ledger_returns(spec, trades, panel, policies)[:size],
@@ -138,7 +144,7 @@ def _sitting(spec: Spec, task: EvaluateTask, run: Run, made: _Made) -> Sitting:
         recorded_at=run.created_at,
         stage=task.stage,
         windows=windows(spec.window, made.evidence.baseline.sessions, made.end),
-        takes_looks=not run.in_sweep,
+        no_look=SWEEP if run.in_sweep else EARLIER if made.end < made.last else None,
         declared_origin=task.origin_date,
         returns_of=made.returns_of,
     )
@@ -154,6 +160,11 @@ def _until(panel: PricePanel, end: date) -> PricePanel:
     """The panel up to the day that is evaluated: what came later is not looked at."""
     last = int(np.searchsorted(panel.sessions, np.datetime64(end), side="right"))
     return replace(panel, sessions=panel.sessions[:last], close=panel.close[:last], fresh=panel.fresh[:last])
+
+
+def _day(session: np.datetime64) -> date:
+    value: date = session.astype("datetime64[D]").item()
+    return value
 
 
 def _write(run: Run, made: Mapping[str, Any], facts: Facts, evidence: Evidence) -> dict[str, str]:

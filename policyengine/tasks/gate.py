@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,17 +11,20 @@ from policyengine.errors import DataError
 from policyengine.evidence.artifact import facts_of, verdict_record
 from policyengine.evidence.decision import rivals_of
 from policyengine.evidence.gate import Decision, Facts, Look, decide
+from policyengine.evidence.looks import standing
 from policyengine.evidence.store import read_json, rounded
 from policyengine.evidence.trial_log import Head, read_log
+from policyengine.records import Stage, Verdict
 from policyengine.reporting import terminal
 from policyengine.spec.bind import bind, plain
-from policyengine.spec.root import Spec
+from policyengine.spec.gate import GateSpec
+from policyengine.spec.root import Spec, differences
 from policyengine.spec.task import GateTask
 from policyengine.tasks.run import Run
 
 
-def gate(spec: Spec, task: GateTask, run: Run) -> Decision:
-    """Decide for the task's stage on the evidence at its path, or on the canonical artifact.
+def gate(spec: Spec, task: GateTask, run: Run, conclude: Callable[[Decision], None]) -> Decision:
+    """Decide for the task's stage on the evidence at its path, or on the canonical artifact; `conclude` hears it before it is shown.
 
     Raises:
         DataError: there is no evidence, it is not an artifact, or its verdict does not follow from its own criteria.
@@ -34,7 +37,9 @@ def gate(spec: Spec, task: GateTask, run: Run) -> Decision:
     made = read_json(path)
     if not isinstance(made, Mapping):
         raise DataError(str(path), "is not an artifact: not a mapping")
+    _refuse_other_settings(made, spec, path)
     decision = decide(_against_log(facts_of(made, task.stage), made, path, run), spec.gate)
+    conclude(decision)
     again: dict[str, Any] = {
         **made,
         "stage": task.stage.value,
@@ -59,6 +64,34 @@ def _against_log(facts: Facts, made: Mapping[str, Any], path: Path, run: Run) ->
     log = read_log(run.state_dir)
     if not log.extends(bind(Head, made.get("trial_log"), "trial_log")):
         raise DataError(str(path), f"was made with a log of trials that is not the one in {run.state_dir}, or was put back since")
-    own = (made["hashes"]["policy"], made["hashes"]["baseline"])
-    rivals = rivals_of(log, own, facts.look.first_date, facts.look.last_date)
-    return replace(facts, look=replace(facts.look, trials_now=1 + len(rivals)))
+    policy, baseline = made["hashes"]["policy"], made["hashes"]["baseline"]
+    taken = log.budget(facts.look.budget).at_look(policy, facts.look.number)
+    if taken is None or taken.sessions != facts.look.sessions:
+        raise DataError(
+            str(path), f"states a look {facts.look.number} on {facts.look.sessions:,} sessions that the log of trials does not hold"
+        )
+    rivals = rivals_of(log, (policy, baseline), facts.look.first_date, facts.look.last_date)
+    recorded = standing(taken.verdict, facts.look.recorded)
+    return replace(facts, look=replace(facts.look, recorded=recorded, trials_now=1 + len(rivals)))
+
+
+def _refuse_other_settings(made: Mapping[str, Any], spec: Spec, path: Path) -> None:
+    """Floors are decided anew; the test cannot be, so it must have been made as it is configured now.
+
+    Raises:
+        DataError: it was not, or the verdict does not follow from what the artifact holds.
+    """
+    facts = facts_of(made, _stage(made.get("stage"), path))
+    own = bind(GateSpec, made["config"]["gate"], "config.gate")
+    stated, follows = made.get("verdict"), decide(facts, own).verdict.value
+    if stated != follows or made.get("passed") is not (follows == Verdict.PROMOTE.value):
+        raise DataError(str(path), f"states {stated}, passed {made.get('passed')}; its own criteria give {follows}")
+    for name in ("test", "looks"):
+        for key, then, now in differences(getattr(own, name), getattr(spec.gate, name), f"gate.{name}"):
+            raise DataError(str(path), f"was tested with {key}={then}, and {now} is configured; evaluate again")
+
+
+def _stage(value: object, path: Path) -> Stage:
+    if not isinstance(value, str) or value not in set(Stage):
+        raise DataError(str(path), f"stage {value!r} is none of {', '.join(Stage)}")
+    return Stage(value)

@@ -94,22 +94,22 @@ def test_the_same_run_again_is_the_same_look(pe: Command, mine: Path, tmp_path: 
 
 
 def test_between_looks_nothing_is_judged_anew(pe: Command, mine: Path, tmp_path: Path) -> None:
-    pe(*args(mine, "+window.as_of=2016-12-30"))
+    pe(*args(mine, "window.as_of=2016-12-30"))
     first = verdict(tmp_path / "work")
-    pe(*args(mine, "+window.as_of=2017-03-31"))
+    pe(*args(mine, "window.as_of=2017-03-31"))
     later = verdict(tmp_path / "work")
     assert first["test"] == later["test"]
     assert first["look"]["sessions"] == later["look"]["sessions"] == 522  # type: ignore[index]
-    earlier = pe(*args(mine, "+window.as_of=2016-06-30"))
+    earlier = pe(*args(mine, "window.as_of=2016-06-30"))
     assert "look  missing: 391 sessions; look 1 of 4 is at 522" in earlier.stdout
     pe(*args(mine))
     assert verdict(tmp_path / "work")["look"]["number"] == 2  # type: ignore[index]
 
 
 def test_the_same_data_under_another_name_have_the_same_looks(pe: Command, mine: Path, tmp_path: Path) -> None:
-    pe(*args(mine, "+window.as_of=2016-12-30"))
+    pe(*args(mine, "window.as_of=2016-12-30"))
     (mine / "prices.parquet").rename(mine / "renamed.parquet")
-    pe(*args(mine, f"source.path={mine}/renamed.parquet", "+window.as_of=2017-03-31"))
+    pe(*args(mine, f"source.path={mine}/renamed.parquet", "window.as_of=2017-03-31"))
     assert verdict(tmp_path / "work")["look"]["sessions"] == 522  # type: ignore[index]
 
 

@@ -30,7 +30,7 @@ NOT_COMPARED = ("run_id", "created_at", "version", "config", "hashes", "trial_lo
 def test_the_evidence_of_a_frozen_period_does_not_change(period: str, run_in: Callable[..., Run]) -> None:
     window = PERIODS[period]
     as_of = window.rsplit(" ", 1)[1].rstrip("}")
-    spec = composed_spec("window=ranges", f"window.ranges=[{window}]", f"+window.as_of={as_of}")
+    spec = composed_spec("window=ranges", f"window.ranges=[{window}]", f"window.as_of={as_of}")
     assert isinstance(spec.task, EvaluateTask)
     run = run_in()
     evaluate(spec, spec.task, run)
