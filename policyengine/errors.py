@@ -45,6 +45,10 @@ class BrokenInvariant(PolicyEngineError):
     """A runtime assertion failed: the program is wrong, and stops before it does harm."""
 
 
+class Ruined(PolicyEngineError):
+    """A policy lost all its capital in a replay."""
+
+
 class UsageError(PolicyEngineError):
     """The command line itself is wrong. Exit code 2."""
 

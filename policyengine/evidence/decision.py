@@ -6,6 +6,7 @@ The only place where the floors of `gate`, the test of `judge` and the budget of
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
 from importlib.util import find_spec
@@ -40,7 +41,7 @@ from policyengine.spec.root import PolicySpec, Spec
 
 Floats = NDArray[np.float64]
 Returns = Callable[[Sequence[PolicySpec]], Floats]
-"""Excess returns (T, K) of K policies on the sessions of the evidence."""
+"""Excess returns (T, A) on the sessions of the evidence, of those of K policies that can be replayed on it."""
 SWEEP = "a job of a sweep takes no look; evaluate the chosen policy alone"
 EARLIER = "window.as_of is before the last session; a look is taken on all data at hand, or the day of it could be chosen"
 
@@ -101,7 +102,7 @@ def decide_on(spec: Spec, evidence: Evidence, sitting: Sitting) -> Decided:
     state, judged_sessions = found
     judged_last = _day(sessions[judged_sessions - 1])
     own = tuple(spec.policy_hash(arm) for arm in Arm)
-    rivals = [bind(PolicySpec, trial.policy, "trial") for trial in rivals_of(log, own, first, judged_last)]
+    rivals = rivals_of(log, own, first, judged_last)
     judgement, floors = _judge(spec, evidence, sitting, rivals, sessions=judged_sessions, alpha=state.alpha)
     judged = _added(judgement, floors)
     stands = append_look(
@@ -233,19 +234,19 @@ def rivals_of(log: TrialLog, own: Sequence[str], first_date: date, last_date: da
 
 
 def _judge(
-    spec: Spec, evidence: Evidence, sitting: Sitting, rivals: Sequence[PolicySpec], *, sessions: int, alpha: float
+    spec: Spec, evidence: Evidence, sitting: Sitting, rivals: Sequence[Trial], *, sessions: int, alpha: float
 ) -> tuple[Judgement, tuple[Criterion, ...]]:
     """The test on the first `sessions`, those of the look, and the floors on the same."""
     series: list[ArmSeries] = [arm.between(0, sessions - 1) for arm in (evidence.baseline, evidence.candidate)]
     floors = floor_criteria(facts_of_sample(spec, replace(evidence, baseline=series[0], candidate=series[1]), sitting), spec.gate)
-    others = sitting.returns_of(rivals)[-evidence.baseline.nav.size :][:sessions] if rivals else None
+    others = sitting.returns_of(_known(rivals))[-evidence.baseline.nav.size :][:sessions] if rivals else np.empty((sessions, 0))
     judgement = judge(
         series[0].excess_returns(),
         series[1].excess_returns(),
         seed=spec.seed,
         alpha=alpha,
         gate=spec.gate.test,
-        trials=others,
+        trials=others if others.shape[1] else None,
         total_trials=1 + len(rivals),
         floors=floors,
         n_trades=min(arm.trade_pnl.size for arm in series),
@@ -254,6 +255,15 @@ def _judge(
         report_superior=bool(rivals) and find_spec("arch") is not None,
     )
     return judgement, floors
+
+
+def _known(rivals: Sequence[Trial]) -> list[PolicySpec]:
+    """The policies of those trials that this version can still read; the others count, and cannot be aligned."""
+    found = []
+    for trial in rivals:
+        with suppress(ConfigError):
+            found.append(bind(PolicySpec, trial.policy, "trial"))
+    return found
 
 
 def _added(judgement: Judgement, floors: Sequence[Criterion]) -> tuple[Criterion, ...]:

@@ -72,13 +72,14 @@ def trade_history_evidence(spec: Spec, trades: ClosingTrades, panel: PricePanel 
 
 
 def trial_returns(spec: Spec, trades: ClosingTrades, panel: PricePanel | None, policies: Sequence[PolicySpec]) -> Floats:
-    """Returns (T, K) of K stored `policies` on the same ledger, in their order."""
+    """Returns (T, A) of those of K stored `policies` that read the ledger by the same SELECTs, in their order."""
     days = trades.traded_at.astype("datetime64[D]")
     sessions = _sessions(days, panel)
     session = np.searchsorted(sessions, days)
     buckets = [Bucket(name) for name in trades.bucket.tolist()]
-    arms = [_series(spec, "trial", policy, trades, buckets, sessions, session) for policy in policies]
-    return np.stack([arm.excess_returns() for arm in arms], axis=1)
+    alike = [p for p in policies if dict(p.selects) == dict(spec.source.views)]
+    arms = [_series(spec, "trial", policy, trades, buckets, sessions, session) for policy in alike]
+    return np.stack([arm.excess_returns() for arm in arms], axis=1) if arms else np.empty((sessions.size, 0))
 
 
 def scales(arm: PolicySpec | ArmSpec, base: Floats, buckets: list[Bucket]) -> Floats:

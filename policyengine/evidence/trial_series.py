@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policyengine.allocation.cycle import grid, targets
+from policyengine.errors import Ruined
 from policyengine.evidence.replay import cash_rate
 from policyengine.execution.replay import replay
 from policyengine.market.panel import PricePanel
@@ -28,36 +29,46 @@ def trial_returns(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> Floats:
-    """Excess returns (T, K) of K stored `policies` over the panel, in their order.
+    """Excess returns (T, A) of those of K stored `policies` that can be replayed on the panel, in their order.
 
-    Policies that share signals and execution are replayed together. `stream_of` gives the signal stream of a trial's settings.
-
-    Raises:
-        BrokenInvariant: a replay whose books do not add up.
+    One that read the source by other SELECTs, knows other symbols or loses all its capital cannot be aligned and has no column.
+    Policies that share universe, signals and execution are replayed together. `stream_of` gives the signal stream of a trial's settings.
     """
-    returns = np.empty((panel.sessions.size, len(policies)))
     rate = cash_rate(panel, spec.universe.cash_rate_symbol)
-    capital = spec.evidence.capital
-    done = 0
-    for members in _groups(policies).values():
-        first = policies[members[0]]
-        stream = stream_of(first.signals)
-        asked = grid(stream, spec.universe)
+    found: dict[int, Floats] = {}
+    alike = [k for k, p in enumerate(policies) if dict(p.selects) == dict(spec.source.views)]
+    for members in _groups(policies, alike).values():
+        stream = stream_of(policies[members[0]].signals)
         for start in range(0, len(members), BATCH):
             batch = members[start : start + BATCH]
-            wanted = [targets(policies[k], stream, asked, spec.universe, allow_short=first.execution.allow_short) for k in batch]
-            weights, limits = np.stack([w.weights for w in wanted]), [w.limits for w in wanted]
-            nav = replay(panel, weights, limits, first.execution, rate=rate, capital=capital).nav
-            before = np.concatenate([np.full((len(batch), 1), capital), nav[:, :-1]], axis=1)
-            returns[:, batch] = (nav / before - 1.0 - rate).T
-            done += len(batch)
+            found |= _replayed(spec, panel, policies, batch, stream, rate)
             if progress is not None:
-                progress(done, len(policies))
-    return returns
+                progress(len(found), len(policies))
+    return np.stack([found[k] for k in sorted(found)], axis=1) if found else np.empty((panel.sessions.size, 0))
 
 
-def _groups(policies: Sequence[PolicySpec]) -> Mapping[str, list[int]]:
+def _replayed(
+    spec: Spec, panel: PricePanel, policies: Sequence[PolicySpec], batch: Sequence[int], stream: Stream, rate: Floats
+) -> dict[int, Floats]:
+    """Returns by index of those of `batch` that keep some capital."""
+    first = policies[batch[0]]
+    capital = spec.evidence.capital
+    asked = grid(stream, first.universe)
+    wanted = [targets(policies[k], stream, asked, first.universe, allow_short=first.execution.allow_short) for k in batch]
+    weights, limits = np.stack([w.weights for w in wanted]), [w.limits for w in wanted]
+    try:
+        nav = replay(panel, weights, limits, first.execution, rate=rate, capital=capital).nav
+    except Ruined:
+        if len(batch) == 1:
+            return {}
+        return {i: r for k in batch for i, r in _replayed(spec, panel, policies, [k], stream, rate).items()}
+    before = np.concatenate([np.full((len(batch), 1), capital), nav[:, :-1]], axis=1)
+    return dict(zip(batch, nav / before - 1.0 - rate, strict=True))
+
+
+def _groups(policies: Sequence[PolicySpec], members: Sequence[int]) -> Mapping[str, list[int]]:
     groups: dict[str, list[int]] = {}
-    for k, policy in enumerate(policies):
-        groups.setdefault(digest([policy.signals, policy.execution]), []).append(k)
+    for k in members:
+        policy = policies[k]
+        groups.setdefault(digest([policy.universe, policy.signals, policy.execution]), []).append(k)
     return groups

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from policyengine.allocation.constraints import Constraints
 from policyengine.allocation.shell import project
-from policyengine.errors import BrokenInvariant
+from policyengine.errors import BrokenInvariant, Ruined
 from policyengine.execution.ledger import Book, Fills, across, empty_book, fill, value_after_costs
 from policyengine.market.panel import PricePanel
 from policyengine.records import TOLERANCE
@@ -98,6 +98,7 @@ def replay(
 
     Raises:
         BrokenInvariant: a weight that is not finite, or cash + positions that is not NAV.
+        Ruined: a policy lost all its capital; shorts, or prices that turn negative, can do that.
     """
     if not np.isfinite(targets).all():
         raise BrokenInvariant("target weights are not finite")
@@ -153,7 +154,7 @@ class _Step:
         """Bring the book to `weights` (P, N) at `price` (N,) where names are `tradable` (N,)."""
         nav = book.nav(price)
         if not bool((nav > 0.0).all()):
-            raise BrokenInvariant(f"NAV fell to {nav.min():g}; a policy without capital cannot be replayed further")
+            raise Ruined(f"NAV fell to {nav.min():,.2f}; a policy without capital cannot be replayed further")
         exposure = book.quantity * np.abs(price)
         before = exposure / nav[:, None]
         change = np.abs(weights - before)

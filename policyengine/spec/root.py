@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from policyengine.errors import ConfigError
@@ -39,8 +39,13 @@ class ArmSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicySpec:
-    """What decides sizes, and nothing else: what a trial is, known by its hash. The name of an arm is not part of it."""
+    """What decides sizes, and nothing else: what a trial is, known by its hash. The name of an arm is not part of it.
 
+    `selects` are the SELECTs of the source, which may filter what is traded; where the file lies is not part of it.
+    """
+
+    universe: UniverseSpec
+    selects: Mapping[str, str]
     signals: SignalsSpec
     sizing: SizingSpec
     sleeves: SleevesSpec
@@ -80,7 +85,18 @@ class Spec:
     def policy(self, arm: Arm) -> PolicySpec:
         """What decides the sizes of `arm`."""
         spec = self.arm(arm)
-        return PolicySpec(signals=self.signals, sizing=spec.sizing, sleeves=spec.sleeves, limits=spec.limits, execution=self.execution)
+        origin = self.signals.origin
+        if origin == "auto":
+            origin = "source" if "signals" in self.source.views else "engine"
+        return PolicySpec(
+            universe=self.universe,
+            selects=self.source.views,
+            signals=replace(self.signals, origin=origin),
+            sizing=spec.sizing,
+            sleeves=spec.sleeves,
+            limits=spec.limits,
+            execution=self.execution,
+        )
 
     def policy_hash(self, arm: Arm) -> str:
         """Identity of what decides the sizes of `arm`."""

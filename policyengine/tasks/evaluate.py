@@ -100,7 +100,7 @@ def _make(spec: Spec, run: Run) -> _Made:
 def _replayed(spec: Spec, run: Run, market: Market, alerts: tuple[Finding, ...], panel: PricePanel) -> _Made:
     end, last = as_of(spec.window, panel.sessions), _day(panel.sessions[-1])
     panel = _until(panel, end)
-    rows = market.signals() if spec.signals.origin != "engine" else None
+    rows = market.signals()
     if rows is None and spec.signals.origin == "source":
         raise ConfigError("signals.origin", "'source', but the source declares no view 'signals'; 'engine' makes signals from prices")
 

@@ -93,34 +93,90 @@ def test_the_same_run_again_is_the_same_look(pe: Command, mine: Path, tmp_path: 
     assert len((tmp_path / "home/.local/share/policyengine/trials/trials.jsonl").read_text().splitlines()) == 2
 
 
+def until(mine: Path, day: str) -> str:
+    """The source as it was on `day`."""
+    path = mine / f"prices-{day}.parquet"
+    frame = pd.read_parquet(mine / "prices.parquet")
+    frame[frame["priced_at"] <= pd.Timestamp(day, tz="UTC")].to_parquet(path)
+    return f"source.path={path}"
+
+
 def test_between_looks_nothing_is_judged_anew(pe: Command, mine: Path, tmp_path: Path) -> None:
-    pe(*args(mine, "window.as_of=2016-12-30"))
+    """The same data under other names, as they grow: what counts is the number of sessions."""
+    pe(*args(mine, until(mine, "2016-12-30")))
     first = verdict(tmp_path / "work")
-    pe(*args(mine, "window.as_of=2017-03-31"))
+    pe(*args(mine, until(mine, "2017-03-31")))
     later = verdict(tmp_path / "work")
     assert first["test"] == later["test"]
     assert first["look"]["sessions"] == later["look"]["sessions"] == 522  # type: ignore[index]
-    earlier = pe(*args(mine, "window.as_of=2016-06-30"))
+    earlier = pe(*args(mine, until(mine, "2016-06-30")))
     assert "look  missing: 391 sessions; look 1 of 4 is at 522" in earlier.stdout
     pe(*args(mine))
     assert verdict(tmp_path / "work")["look"]["number"] == 2  # type: ignore[index]
 
 
-def test_the_same_data_under_another_name_have_the_same_looks(pe: Command, mine: Path, tmp_path: Path) -> None:
-    pe(*args(mine, "window.as_of=2016-12-30"))
-    (mine / "prices.parquet").rename(mine / "renamed.parquet")
-    pe(*args(mine, f"source.path={mine}/renamed.parquet", "window.as_of=2017-03-31"))
-    assert verdict(tmp_path / "work")["look"]["sessions"] == 522  # type: ignore[index]
+def test_a_day_that_was_chosen_takes_no_look(pe: Command, mine: Path, tmp_path: Path) -> None:
+    result = pe(*args(mine, *GOOD, "window.as_of=2017-03-31"))
+    assert result.returncode == 0
+    assert "window.as_of is before the last session" in result.stdout
+    assert verdict(tmp_path / "work")["verdict"] == "INCONCLUSIVE"
 
 
-def test_an_origin_is_declared_before_the_first_look_or_not_at_all(pe: Command, mine: Path, tmp_path: Path) -> None:
+def test_an_origin_is_declared_before_anybody_evaluated_or_not_at_all(pe: Command, mine: Path, tmp_path: Path) -> None:
     declared = pe(*args(mine, "task.origin_date=2016-01-01"))
     assert declared.returncode == 0, declared.stderr
     assert verdict(tmp_path / "work")["sample"]["start_date"] == "2016-01-01"  # type: ignore[index]
     pe(*args(mine))
     assert verdict(tmp_path / "work")["sample"]["start_date"] == "2016-01-01"  # type: ignore[index]
     late = pe(*args(mine, "task.origin_date=2017-01-01"))
-    assert (late.returncode, "comes after the first look" in late.stderr) == (1, True), late.stderr
+    assert (late.returncode, "is declared too late: 1 trials" in late.stderr) == (1, True), late.stderr
+
+
+def test_an_origin_chosen_after_a_sweep_is_too_late(pe: Command, mine: Path) -> None:
+    assert pe("-m", *args(mine, "seed=1")).returncode == 0
+    assert "is declared too late" in pe(*args(mine, "task.origin_date=2016-01-01")).stderr
+    swept = pe("-m", *args(mine, "task.origin_date=2016-01-01"))
+    assert (swept.returncode, "takes no look" in swept.stdout) == (1, True)
+
+
+def test_another_universe_is_another_trial(pe: Command, mine: Path, tmp_path: Path) -> None:
+    assert pe("-m", *args(mine, "universe.instruments.C0.bucket=core,spec", "universe.instruments.C1.bucket=core,spec")).returncode == 0
+    pe(*args(mine))
+    assert verdict(tmp_path / "work")["look"]["trials"] == 4  # type: ignore[index]
+
+
+def test_a_trial_that_cannot_be_replayed_counts_and_stops_nobody(pe: Command, mine: Path, tmp_path: Path) -> None:
+    """It read the source by another SELECT: K is 2, and the candidate's p is doubled for it."""
+    other = (mine / "source" / "planted.yaml").read_text().replace("FROM source", "FROM source WHERE close > 0")
+    (mine / "source" / "other.yaml").write_text(other)
+    assert pe(*args(mine, *GOOD), "source=other", "window=30d").returncode == 0
+    result = pe(*args(mine, *GOOD))
+    assert result.returncode == 0, result.stderr
+    assert verdict(tmp_path / "work")["look"]["trials"] == 2  # type: ignore[index]
+    assert "best of 2 trials (1 aligned)" in json.dumps(verdict(tmp_path / "work")["criteria"])
+
+
+def test_a_forged_artifact_is_refused(pe: Command, mine: Path, tmp_path: Path) -> None:
+    pe(*args(mine, *BAD, "evidence.publish=true"))
+    published = tmp_path / "home/.local/share/policyengine/evidence/barbell_pnl_evidence_latest.json"
+    text = published.read_text()
+    made = json.loads(text)
+    for name, change, rule in (
+        ("verdict", {"verdict": "PROMOTE"}, "its own criteria give"),
+        ("passed", {"passed": True}, "its own criteria give"),
+        ("passed as text", {"passed": "true"}, "its own criteria give"),
+        ("criteria", {"judged": [{**c, "status": "pass"} for c in made["judged"]]}, "does not follow from"),
+        ("none", {"judged": []}, "its own criteria give"),
+        ("look", {"look": {**made["look"], "number": 2}}, "does not hold"),
+        ("log", {"trial_log": {"count": 9, "hash": "0" * 64}}, "is not the one in"),
+    ):
+        forged = tmp_path / "forged.json"
+        forged.write_text(json.dumps({**made, **change}))
+        result = pe("task=gate", f"task.path={forged}")
+        assert (result.returncode, rule in result.stderr) == (1, True), f"{name}: {result.stdout} {result.stderr}"
+        assert "Traceback" not in result.stderr
+    other = pe("task=gate", "gate.test.min_effect=0.2")
+    assert (other.returncode, "was tested with gate.test.min_effect=0.1" in other.stderr) == (1, True)
 
 
 def test_looks_and_effect_are_fixed_by_the_first_look(pe: Command, mine: Path) -> None:
