@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,9 @@ def _main(argv: Sequence[str]) -> int:
     if argv == ["--version"]:
         print(f"policyengine {policyengine.__version__}")
         return 0
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a path or a symbol must not end a run
     _refuse_foreign_schemas()
     for folder in _user_folders(argv):
         _check_user_folder(folder)
@@ -203,7 +207,7 @@ def _conclude(code: int) -> None:
 def _run(spec: Spec, folder: Path, temporary: Path, *, in_sweep: bool) -> Run:
     """The one place that reads the clock and the environment."""
     home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    state_dir = Path(spec.runtime.state_dir or Path(home) / "policyengine")
+    state_dir = Path(home) / "policyengine" if spec.runtime.state_dir is None else Path(spec.runtime.state_dir)
     watched = sys.stderr.isatty() and not in_sweep
     return Run(
         run_id="r_" + secrets.token_hex(8),

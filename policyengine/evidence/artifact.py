@@ -96,6 +96,8 @@ def facts_of(made: Mapping[str, Any], stage: Stage) -> Facts:
     """
     if made.get("schema") != SCHEMA:
         raise DataError("evidence", f"schema {made.get('schema')!r} is not {SCHEMA}")
+    if bool(made.get("judged")) is isinstance(made.get("look"), str):
+        raise DataError("evidence", "holds a look without its test, or a test without its look")
     try:
         return Facts(
             kind=made["kind"],

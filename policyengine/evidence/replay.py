@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policyengine.allocation.cycle import Targets, grid, targets
+from policyengine.errors import DataError
 from policyengine.evidence.evidence import Evidence, Table
 from policyengine.evidence.metrics import BUCKETS, ArmSeries
 from policyengine.evidence.store import Words
@@ -77,10 +78,17 @@ def replay_evidence(
 
 
 def cash_rate(panel: PricePanel, symbol: str | None) -> Floats:
-    """Risk-free return over each session, (T,): that of instrument `symbol`; 0 without one, and before its first bar."""
+    """Risk-free return over each session, (T,): that of instrument `symbol`; 0 without one, and before its first bar.
+
+    Raises:
+        DataError: a price at or below 0.
+    """
     if symbol is None or symbol not in panel.symbols:
         return np.zeros(panel.sessions.size)
     close = panel.close[:, panel.symbols.index(symbol)]
+    if bool((close <= 0.0).any()):
+        day = panel.sessions[int(np.argmax(close <= 0.0))]
+        raise DataError("universe.cash_rate_symbol", f"{symbol} is at {np.nanmin(close):g} on {day}; a rate needs prices above 0")
     rate = np.zeros(close.size)
     rate[1:] = close[1:] / close[:-1] - 1.0
     return np.where(np.isfinite(rate), rate, 0.0)

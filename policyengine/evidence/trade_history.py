@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from policyengine.records import Arm, Bucket
 from policyengine.spec.root import ArmSpec, PolicySpec, Spec
 
 Floats = NDArray[np.float64]
-WEEKDAYS_PER_YEAR = 252.0
+WEEKDAYS_PER_YEAR, DAYS_PER_YEAR = 261.0, 365.0
 IDENTITY_TRADES = 30
 """So many first trades tell one ledger from another: new ones do not change them."""
 
@@ -47,7 +48,11 @@ def trade_history_evidence(spec: Spec, trades: ClosingTrades, panel: PricePanel 
     sessions = _sessions(days, panel)
     session = np.searchsorted(sessions, days)
     buckets = [Bucket(name) for name in trades.bucket.tolist()]
-    series = [_series(spec, spec.arm(arm).name, spec.policy(arm), trades, buckets, sessions, session) for arm in Arm]
+    year = WEEKDAYS_PER_YEAR if panel is None else float(panel.periods_per_year)
+    series = [
+        replace(_series(spec, spec.arm(arm).name, spec.policy(arm), trades, buckets, sessions, session), periods_per_year=year)
+        for arm in Arm
+    ]
     known = int((trades.base_confidence > 0.0).sum())
     return Evidence(
         kind="trade_history",
@@ -133,15 +138,16 @@ def _source_key(trades: ClosingTrades) -> str:
 
 
 def _sessions(days: NDArray[np.datetime64], panel: PricePanel | None) -> NDArray[np.datetime64]:
+    """Sessions from the first trade to the first one on or after the last: the panel's, and weekdays (or every day) where it has none."""
     first, last = days.min(), days.max()
-    if panel is None:
-        calendar = np.arange(first, last + np.timedelta64(7, "D"))
+    calendar = np.arange(first, last + np.timedelta64(7, "D"))
+    if panel is None or panel.periods_per_year < DAYS_PER_YEAR:
         calendar = calendar[np.is_busday(calendar)]
-    else:
-        calendar = panel.sessions.astype("datetime64[D]")
+    if panel is not None:
+        priced = panel.sessions.astype("datetime64[D]")
+        calendar = np.union1d(priced, calendar[(calendar < priced[0]) | (calendar > priced[-1])])
     inside = calendar[(calendar >= first) & (calendar < last)]
-    after = calendar[calendar >= last][:1]
-    return np.concatenate([inside, after if after.size else days[days == last][:1]])
+    return np.concatenate([inside, calendar[calendar >= last][:1]])
 
 
 def _audited(trades: ClosingTrades) -> float | None:

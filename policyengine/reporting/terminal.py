@@ -13,7 +13,7 @@ EXIT_WORD = {"PROMOTE": "promoted", "INCONCLUSIVE": "not promoted", "REJECT": "r
 
 def headline(made: Mapping[str, Any], *, source: str, instruments: int | None, signals: str | None) -> Iterator[str]:
     """What was run on what."""
-    arms, sample = made["arms"], made["sample"]
+    arms, sample = {arm: ascii_text(name)[:24] for arm, name in made["arms"].items()}, made["sample"]
     size = "" if instruments is None else f"{instruments} instruments, "
     yield from _fill(
         [

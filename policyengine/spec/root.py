@@ -15,6 +15,7 @@ from policyengine.spec.evidence import EvidenceSpec
 from policyengine.spec.execution import ExecutionSpec
 from policyengine.spec.gate import GateSpec
 from policyengine.spec.limits import LimitsSpec
+from policyengine.spec.rules import at_least
 from policyengine.spec.signals import SignalsSpec
 from policyengine.spec.sizing import SizingSpec
 from policyengine.spec.sleeves import SleevesSpec
@@ -59,6 +60,12 @@ class RuntimeSpec:
 
     memory_limit_mb: int
     state_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse less memory than the engine starts with, and a folder without a name."""
+        at_least("memory_limit_mb", self.memory_limit_mb, 64)
+        if self.state_dir is not None and not self.state_dir.strip():
+            raise ConfigError("state_dir", f"{self.state_dir!r} is empty; null is the default folder")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

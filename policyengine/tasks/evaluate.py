@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from policyengine.errors import ConfigError, DataError
 from policyengine.evidence.artifact import artifact, row_mapping, verdict_record
@@ -23,9 +24,9 @@ from policyengine.evidence.store import write_csv, write_json, write_parquet
 from policyengine.evidence.trade_history import trade_history_evidence
 from policyengine.evidence.trade_history import trial_returns as ledger_returns
 from policyengine.evidence.trial_series import trial_returns
-from policyengine.evidence.windows import as_of, windows
+from policyengine.evidence.windows import LONGEST_HOLIDAY_DAYS, as_of, windows
 from policyengine.market import Market, PricePanel, open_market
-from policyengine.records import Arm, Finding
+from policyengine.records import Arm, Finding, Window
 from policyengine.reporting import terminal
 from policyengine.signals.stream import Stream, engine_stream, source_stream
 from policyengine.spec.evidence import ReplayEvidence, TradeHistoryEvidence
@@ -41,7 +42,9 @@ def evaluate(spec: Spec, task: EvaluateTask, run: Run) -> Mapping[str, Any]:
     if spec.evidence.publish and run.in_sweep:
         raise ConfigError("evidence.publish", "true in a sweep: a sweep's job never becomes the canonical artifact")
     made = _make(spec, run)
-    decided = decide_on(spec, made.evidence, _sitting(spec, task, run, made))
+    sitting = _sitting(spec, task, run, made)
+    evidence = replace(made.evidence, notes=(*made.evidence.notes, *_partial(sitting.windows, made.evidence.baseline.sessions)))
+    decided = decide_on(spec, evidence, sitting)
     run.progress.close()
     stored = artifact(
         spec,
@@ -160,6 +163,16 @@ def _until(panel: PricePanel, end: date) -> PricePanel:
     """The panel up to the day that is evaluated: what came later is not looked at."""
     last = int(np.searchsorted(panel.sessions, np.datetime64(end), side="right"))
     return replace(panel, sessions=panel.sessions[:last], close=panel.close[:last], fresh=panel.fresh[:last])
+
+
+def _partial(found: Sequence[Window], sessions: NDArray[np.datetime64]) -> list[str]:
+    """A note for each window that reaches beyond the sessions by more than a holiday."""
+    slack, first, last = timedelta(days=LONGEST_HOLIDAY_DAYS), _day(sessions[0]), _day(sessions[-1])
+    return [
+        f"window {w.label}, {w.start_date} to {w.end_date}, reaches beyond the sessions, {first} to {last}"
+        for w in found
+        if w.start_date < first - slack or w.end_date > last + slack
+    ]
 
 
 def _day(session: np.datetime64) -> date:

@@ -29,8 +29,9 @@ NOT_COMPARED = ("run_id", "created_at", "version", "config", "hashes", "trial_lo
 @pytest.mark.parametrize("period", sorted(PERIODS))
 def test_the_evidence_of_a_frozen_period_does_not_change(period: str, run_in: Callable[..., Run]) -> None:
     window = PERIODS[period]
-    as_of = window.rsplit(" ", 1)[1].rstrip("}")
-    spec = composed_spec("window=ranges", f"window.ranges=[{window}]", f"window.as_of={as_of}")
+    last = window.rsplit(" ", 1)[1].rstrip("}")
+    cut = f"SELECT symbol, priced_at, close, currency FROM source WHERE priced_at < DATE '{last}' + INTERVAL 1 DAY"
+    spec = composed_spec("window=ranges", f"window.ranges=[{window}]", f'source.views.prices="{cut}"')
     assert isinstance(spec.task, EvaluateTask)
     run = run_in()
     evaluate(spec, spec.task, run)
