@@ -37,8 +37,9 @@ def gate(spec: Spec, task: GateTask, run: Run, conclude: Callable[[Decision], No
     made = read_json(path)
     if not isinstance(made, Mapping):
         raise DataError(str(path), "is not an artifact: not a mapping")
+    facts = facts_of(made, task.stage)
     _refuse_other_settings(made, spec, path)
-    decision = decide(_against_log(facts_of(made, task.stage), made, path, run), spec.gate)
+    decision = decide(_against_log(facts, made, path, run), spec.gate)
     conclude(decision)
     again: dict[str, Any] = {
         **made,

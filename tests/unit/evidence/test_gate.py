@@ -54,6 +54,7 @@ HARM = (Criterion(name="harm_significance", status=Status.PASS, hard=True, obser
 
 def look(**changes: Any) -> Look:
     values: dict[str, Any] = {
+        "budget": "k",
         "number": 1,
         "planned": 4,
         "sessions": 500,
