@@ -96,10 +96,8 @@ def facts_of(made: Mapping[str, Any], stage: Stage) -> Facts:
     """
     if made.get("schema") != SCHEMA:
         raise DataError("evidence", f"schema {made.get('schema')!r} is not {SCHEMA}")
-    if bool(made.get("judged")) is isinstance(made.get("look"), str):
-        raise DataError("evidence", "holds a look without its test, or a test without its look")
     try:
-        return Facts(
+        facts = Facts(
             kind=made["kind"],
             stage=stage,
             rows=tuple(row_of(row) for row in made["windows"]),
@@ -113,6 +111,9 @@ def facts_of(made: Mapping[str, Any], stage: Stage) -> Facts:
         )
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise DataError("evidence", f"is not an artifact: {type(error).__name__} {error}") from error
+    if bool(facts.judged) is isinstance(facts.look, str):
+        raise DataError("evidence", "holds a look without its test, or a test without its look")
+    return facts
 
 
 def row_mapping(row: EvidenceRow) -> dict[str, Any]:

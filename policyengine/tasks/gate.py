@@ -65,7 +65,10 @@ def _against_log(facts: Facts, made: Mapping[str, Any], path: Path, run: Run) ->
     log = read_log(run.state_dir)
     if not log.extends(bind(Head, made.get("trial_log"), "trial_log")):
         raise DataError(str(path), f"was made with a log of trials that is not the one in {run.state_dir}, or was put back since")
-    policy, baseline = made["hashes"]["policy"], made["hashes"]["baseline"]
+    hashes = made.get("hashes")
+    if not isinstance(hashes, Mapping) or not {"policy", "baseline"} <= set(hashes):
+        raise DataError(str(path), "is not an artifact: it holds no hashes")
+    policy, baseline = hashes["policy"], hashes["baseline"]
     taken = log.budget(facts.look.budget).at_look(policy, facts.look.number)
     if taken is None or taken.sessions != facts.look.sessions:
         raise DataError(
@@ -83,7 +86,10 @@ def _refuse_other_settings(made: Mapping[str, Any], spec: Spec, path: Path) -> N
         DataError: it was not, or the verdict does not follow from what the artifact holds.
     """
     facts = facts_of(made, _stage(made.get("stage"), path))
-    own = bind(GateSpec, made["config"]["gate"], "config.gate")
+    config = made.get("config")
+    if not isinstance(config, Mapping):
+        raise DataError(str(path), "is not an artifact: it holds no configuration")
+    own = bind(GateSpec, config.get("gate"), "config.gate")
     stated, follows = made.get("verdict"), decide(facts, own).verdict.value
     if stated != follows or made.get("passed") is not (follows == Verdict.PROMOTE.value):
         raise DataError(str(path), f"states {stated}, passed {made.get('passed')}; its own criteria give {follows}")
