@@ -47,15 +47,3 @@ class BrokenInvariant(PolicyEngineError):
 
 class Ruined(PolicyEngineError):
     """A policy lost all its capital in a replay."""
-
-
-class UsageError(PolicyEngineError):
-    """The command line itself is wrong. Exit code 2."""
-
-    exit_code = 2
-
-
-class Refused(PolicyEngineError):
-    """Refused to start: permit, kill or lock. Exit code 5."""
-
-    exit_code = 5

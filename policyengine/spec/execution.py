@@ -34,7 +34,3 @@ class ExecutionSpec:
     def cost_frac(self) -> float:
         """Cost of a fill as a fraction of its notional."""
         return (self.commission_bps + self.spread_bps / 2.0 + self.slippage_bps) / 10_000.0
-
-    def __str__(self) -> str:
-        """One line for reports."""
-        return f"{self.cost_frac * 10_000:g} bps a fill, minimum {self.min_trade_frac:g} of NAV"

@@ -18,14 +18,11 @@ class InstrumentSpec:
     market: str = "us"
     currency: str = "USD"
     type: Literal["spot", "option"] = "spot"
-    leverage: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse an instrument without a market, or whose price does not move with its underlying."""
+        """Refuse an instrument without a market."""
         if not self.market:
             raise ConfigError("market", "'' is empty")
-        if self.leverage <= 0:
-            raise ConfigError("leverage", f"{self.leverage} is not above 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
