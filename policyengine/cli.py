@@ -302,7 +302,7 @@ def _user_folders(argv: Sequence[str]) -> list[Path]:
     found = []
     for i, word in enumerate(argv):
         name, equals, value = word.partition("=")
-        if name in {"--config-dir", "-cd"}:
+        if name == "-cd" or (len(name) > len("--config-") and "--config-dir".startswith(name)):  # argparse takes any unique beginning
             found += [value] if equals else list(argv[i + 1 : i + 2])
     return [Path(folder) for folder in found]
 

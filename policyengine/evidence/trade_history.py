@@ -23,6 +23,7 @@ WEEKDAYS_PER_YEAR, DAYS_PER_YEAR = 261.0, 365.0
 IDENTITY_TRADES = 30
 """So many first trades tell one ledger from another: new ones do not change them."""
 
+BY_BUCKET = "regimes and overlays of the sizing are not applied: a ledger does not hold what they read"
 CANNOT_SHOW = (
     (
         "trade history scales each trade's realised P&L after the fact; it cannot show what the candidate would have filled, paid, "
@@ -61,7 +62,7 @@ def trade_history_evidence(spec: Spec, trades: ClosingTrades, panel: PricePanel 
         candidate=series[1],
         breaches=None,
         audited_frac=(_audited(trades), _audited(trades)),
-        notes=CANNOT_SHOW,
+        notes=(*CANNOT_SHOW, BY_BUCKET) if spec.candidate.sizing.regimes or spec.candidate.sizing.overlays else CANNOT_SHOW,
         tables={
             "trades": {
                 "trade_id": list(trades.trade_id),
@@ -88,11 +89,12 @@ def trial_returns(spec: Spec, trades: ClosingTrades, panel: PricePanel | None, p
 
 
 def scales(arm: PolicySpec | ArmSpec, base: Floats, buckets: list[Bucket]) -> Floats:
-    """Size of each trade under `arm` relative to the ledger's, (K,)."""
+    """Size of each trade under `arm` relative to the ledger's, (K,); by bucket alone, a ledger does not hold what the overlays read."""
     if not arm.sizing.enabled:
         return np.ones(base.size)
     known = base > 0.0
-    sized = size(arm.sizing, np.where(known, base, 0.5), buckets=buckets, regimes=[None] * base.size, features={})
+    by_bucket_alone = replace(arm.sizing, regimes={}, overlays={})
+    sized = size(by_bucket_alone, np.where(known, base, 0.5), buckets=buckets, regimes=[None] * base.size, features={})
     by_bucket = np.array([arm.sizing.multipliers[bucket] for bucket in buckets])
     return np.where(known, sized.effective / np.where(known, base, 1.0), by_bucket)
 

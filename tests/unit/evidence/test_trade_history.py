@@ -53,6 +53,14 @@ def test_scaled_by_confidence_where_there_is_one_else_by_bucket(spec: Spec) -> N
     assert scales(spec.baseline, base, [Bucket.CORE, Bucket.SPEC, Bucket.OTHER]).tolist() == [1.0, 1.0, 1.0]
 
 
+def test_overlays_are_not_applied_to_a_ledger_and_that_is_said() -> None:
+    spec = composed_spec("evidence=trade_history", "sizing=barbell_overlays")
+    base = np.array([0.5, NAN])
+    assert scales(spec.candidate, base, [Bucket.CORE, Bucket.CORE]).tolist() == pytest.approx([0.9, 0.9])
+    made = trade_history_evidence(spec, trades([1.0], [0.5], ["core"], ["2024-03-01"]), None)
+    assert any("overlays of the sizing are not applied" in note for note in made.notes)
+
+
 def test_clipping_shows_in_the_scale() -> None:
     spec = composed_spec("evidence=trade_history", "sizing.multipliers.core=2.0")
     assert scales(spec.candidate, np.array([0.8, 0.4]), [Bucket.CORE, Bucket.CORE]).tolist() == pytest.approx([1.25, 2.0])
