@@ -133,7 +133,9 @@ def verdict_of(criteria: Sequence[Criterion], harm: Sequence[Criterion] = ()) ->
 
 
 def meets_floors(row: EvidenceRow, floors: FloorsSpec) -> bool:
-    """Whether both arms of a window have enough closing trades and enough losers."""
+    """Whether both arms of a window have enough closing trades and enough losers, on more than one session."""
+    if row.sessions < 2:
+        return False
     for arm in (row.baseline, row.candidate):
         trades, losing = arm.get("total_trades"), arm.get("losing_trades")
         if trades is None or losing is None or trades < floors.trades_min or losing < floors.losing_trades_min:

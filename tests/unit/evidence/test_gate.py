@@ -218,6 +218,10 @@ def test_windows_that_end_on_one_date_count_as_one_and_the_reason_says_so() -> N
     assert "overlap and count as 1" in criterion.reason
 
 
+def test_a_window_of_one_session_does_not_count() -> None:
+    assert independent_rows((replace(ROWS[0], sessions=1), *ROWS[1:]), FLOORS) == ("Q2", "Q3")
+
+
 def test_a_window_that_failed_is_not_independent() -> None:
     failed = EvidenceRow(
         window=ROWS[0].window, sessions=0, policy_hash="c", baseline_hash="b", baseline={}, candidate={}, error="no session"
