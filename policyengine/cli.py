@@ -6,6 +6,7 @@ Exit codes: 0 done or PROMOTE; 1 error in configuration or data; 2 usage; 3 INCO
 from __future__ import annotations
 
 import difflib
+import gc
 import os
 import secrets
 import sys
@@ -61,6 +62,7 @@ class _Ending:
 
 def main() -> None:
     """Entry of the console script. Never returns: it exits with the code of the run."""
+    gc.set_threshold(100_000, 20, 100)  # imports make many objects and no garbage: 0.3 s of a cold run of 3.5 s
     try:
         code = _main(sys.argv[1:])
         sys.stdout.flush()
