@@ -34,7 +34,7 @@ import policyengine
 from policyengine.errors import ConfigError, PolicyEngineError
 from policyengine.records import Stage, Verdict
 from policyengine.reporting.progress import Progress
-from policyengine.spec.bind import bind
+from policyengine.spec.bind import bind, unknown
 from policyengine.spec.gate import GateSpec
 from policyengine.spec.root import Spec, bind_spec
 from policyengine.spec.task import CollectTask, EvaluateTask, GateTask, SelftestTask
@@ -98,7 +98,16 @@ def _main(argv: Sequence[str]) -> int:
         if _Ending.sweep is None:
             raise
         print(f"warning  {_first_line(error)}", file=sys.stderr)
-    if _Ending.sweep is not None and _Ending.gate is not None:
+    return _finish()
+
+
+def _finish() -> int:
+    """What Hydra could not say: the error or the exit code of the run, or what a sweep came to."""
+    if _Ending.error is not None:
+        raise _Ending.error
+    if _Ending.sweep is not None:
+        if _Ending.gate is None:
+            raise ConfigError(str(_Ending.sweep), "the sweep could not be planned, so nothing can be collected")
         return _collect(_Ending.sweep, _Ending.gate, _Ending.stage)
     return _Ending.code
 
@@ -124,9 +133,8 @@ def _launch() -> None:
         raise ConfigError("", f"not valid YAML: {' '.join(str(error).split())}") from None
     except OSError as error:
         raise ConfigError(str(error.filename or ""), f"cannot be used: {error.strerror or error}") from None
-    for ended in (_Ending.error, _Ending.stop):
-        if ended is not None:
-            raise ended
+    if _Ending.stop is not None:
+        raise _Ending.stop
 
 
 def job(config: DictConfig) -> None:
@@ -231,15 +239,20 @@ class Sweep(Callback):
     """Notes where a sweep goes and which jobs it has before the first starts, so that one that dies is still a row."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Write the plan into the sweep's folder."""
+        """Write the plan into the sweep's folder. Hydra only warns of what a callback raises, so an error is kept for the end."""
         from policyengine.tasks.collect import write_plan  # noqa: PLC0415 - only for sweeps
 
         _Ending.sweep = Path(config.hydra.sweep.dir)
-        stage = OmegaConf.select(config, "task.stage")
-        _Ending.stage = Stage(stage) if stage in set(Stage) else Stage.CANARY
-        _Ending.gate = bind(GateSpec, OmegaConf.to_container(config.gate, resolve=True), "gate")
-        overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
-        write_plan(_Ending.sweep, [j for batch in BasicSweeper.split_arguments(overrides, None) for j in batch])
+        try:
+            stage = OmegaConf.select(config, "task.stage", default=Stage.CANARY.value)
+            if stage not in set(Stage):
+                raise ConfigError("task.stage", unknown("value", str(stage), Stage))
+            _Ending.stage = Stage(stage)
+            overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+            write_plan(_Ending.sweep, [j for batch in BasicSweeper.split_arguments(overrides, None) for j in batch])
+            _Ending.gate = bind(GateSpec, OmegaConf.to_container(config.gate, resolve=True), "gate")
+        except PolicyEngineError as error:
+            _Ending.error = error
 
 
 def _collect(folder: Path, gate: GateSpec, stage: Stage) -> int:

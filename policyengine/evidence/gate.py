@@ -12,6 +12,7 @@ from datetime import date
 from policyengine.errors import ConfigError
 from policyengine.evidence.looks import standing
 from policyengine.evidence.matrix import EvidenceRow, Measures, delta
+from policyengine.evidence.statistics.criteria import verdict_of as criteria_verdict
 from policyengine.evidence.windows import independent
 from policyengine.records import TOLERANCE, Criterion, Stage, Status, Verdict
 from policyengine.spec.gate import FloorsSpec, GateSpec
@@ -122,14 +123,9 @@ def floor_criteria(facts: Facts, gate: GateSpec) -> tuple[Criterion, ...]:
 
 def verdict_of(criteria: Sequence[Criterion], harm: Sequence[Criterion] = ()) -> Verdict:
     """PROMOTE if there are hard criteria and each passes; REJECT on shown harm or a broken limit; else INCONCLUSIVE."""
-    hard = [c for c in criteria if c.hard]
-    if hard and all(c.status is Status.PASS for c in hard):
-        return Verdict.PROMOTE
-    if harm and all(c.status is Status.PASS for c in harm):
-        return Verdict.REJECT
-    if any(c.name == "limits_held" and c.status is Status.FAIL for c in hard):
-        return Verdict.REJECT
-    return Verdict.INCONCLUSIVE
+    found = criteria_verdict(criteria, harm)
+    broken = any(c.name == "limits_held" and c.hard and c.status is Status.FAIL for c in criteria)
+    return Verdict.REJECT if found is Verdict.INCONCLUSIVE and broken else found
 
 
 def meets_floors(row: EvidenceRow, floors: FloorsSpec) -> bool:

@@ -45,15 +45,8 @@ def trade_history_evidence(spec: Spec, trades: ClosingTrades, panel: PricePanel 
     """
     if trades.realized_pnl.size == 0:
         raise DataError("trades", "holds no closing trade: no row with realized_pnl that is not synthetic or diagnostic")
-    days = trades.traded_at.astype("datetime64[D]")
-    sessions = _sessions(days, panel)
-    session = np.searchsorted(sessions, days)
-    buckets = [Bucket(name) for name in trades.bucket.tolist()]
-    year = WEEKDAYS_PER_YEAR if panel is None else float(panel.periods_per_year)
-    series = [
-        replace(_series(spec, spec.arm(arm).name, spec.policy(arm), trades, buckets, sessions, session), periods_per_year=year)
-        for arm in Arm
-    ]
+    buckets = _buckets(trades)
+    series = _arms(spec, trades, panel, [(spec.arm(arm).name, spec.policy(arm)) for arm in Arm])
     known = int((trades.base_confidence > 0.0).sum())
     return Evidence(
         kind="trade_history",
@@ -73,19 +66,15 @@ def trade_history_evidence(spec: Spec, trades: ClosingTrades, panel: PricePanel 
                 "candidate_realized_pnl": series[1].trade_pnl,
             }
         },
-        counts={"closing_trades": days.size, "scaled_by_confidence": known, "scaled_by_bucket": days.size - known},
+        counts={"closing_trades": len(buckets), "scaled_by_confidence": known, "scaled_by_bucket": len(buckets) - known},
     )
 
 
 def trial_returns(spec: Spec, trades: ClosingTrades, panel: PricePanel | None, policies: Sequence[PolicySpec]) -> Floats:
     """Returns (T, A) of those of K stored `policies` that read the ledger by the same SELECTs, in their order."""
-    days = trades.traded_at.astype("datetime64[D]")
-    sessions = _sessions(days, panel)
-    session = np.searchsorted(sessions, days)
-    buckets = [Bucket(name) for name in trades.bucket.tolist()]
-    alike = [p for p in policies if dict(p.selects) == dict(spec.source.views)]
-    arms = [_series(spec, "trial", policy, trades, buckets, sessions, session) for policy in alike]
-    return np.stack([arm.excess_returns() for arm in arms], axis=1) if arms else np.empty((sessions.size, 0))
+    alike = [("trial", policy) for policy in policies if dict(policy.selects) == dict(spec.source.views)]
+    columns = [arm.excess_returns() for arm in _arms(spec, trades, panel, alike)]
+    return np.stack(columns, axis=1) if columns else np.empty((_sessions(_days(trades), panel).size, 0))
 
 
 def scales(arm: PolicySpec | ArmSpec, base: Floats, buckets: list[Bucket]) -> Floats:
@@ -99,33 +88,44 @@ def scales(arm: PolicySpec | ArmSpec, base: Floats, buckets: list[Bucket]) -> Fl
     return np.where(known, sized.effective / np.where(known, base, 1.0), by_bucket)
 
 
-def _series(
-    spec: Spec,
-    name: str,
-    policy: PolicySpec,
-    trades: ClosingTrades,
-    buckets: list[Bucket],
-    sessions: NDArray[np.datetime64],
-    session: NDArray[np.int64],
-) -> ArmSeries:
-    pnl = trades.realized_pnl * scales(policy, trades.base_confidence, buckets)
+def _arms(spec: Spec, trades: ClosingTrades, panel: PricePanel | None, policies: Sequence[tuple[str, PolicySpec]]) -> list[ArmSeries]:
+    """The ledger under each named policy."""
+    days = _days(trades)
+    sessions = _sessions(days, panel)
+    session = np.searchsorted(sessions, days)
+    buckets = _buckets(trades)
+    return [
+        ArmSeries(
+            name=name,
+            sessions=sessions,
+            nav=_nav(spec, sessions, session, pnl),
+            capital=spec.evidence.capital,
+            rate=np.zeros(sessions.size),
+            periods_per_year=WEEKDAYS_PER_YEAR if panel is None else float(panel.periods_per_year),
+            trade_session=session,
+            trade_pnl=pnl,
+            trade_bucket=np.array([BUCKETS.index(bucket) for bucket in buckets]),
+        )
+        for name, policy in policies
+        for pnl in [trades.realized_pnl * scales(policy, trades.base_confidence, buckets)]
+    ]
+
+
+def _nav(spec: Spec, sessions: NDArray[np.datetime64], session: NDArray[np.int64], pnl: Floats) -> Floats:
     capital = spec.evidence.capital
     nav: Floats = np.add(capital, np.cumsum(np.bincount(session, weights=pnl, minlength=sessions.size)), dtype=np.float64)
     if float(nav.min()) <= 0.0:
-        raise DataError(
-            "evidence.initial_capital", f"{capital:,.2f} is lost by {sessions[int(nav.argmin())]}; the ledger needs more capital"
-        )
-    return ArmSeries(
-        name=name,
-        sessions=sessions,
-        nav=nav,
-        capital=capital,
-        rate=np.zeros(sessions.size),
-        periods_per_year=WEEKDAYS_PER_YEAR,
-        trade_session=session,
-        trade_pnl=pnl,
-        trade_bucket=np.array([BUCKETS.index(bucket) for bucket in buckets]),
-    )
+        lost = f"{capital:,.2f} is lost by {sessions[int(nav.argmin())]}"
+        raise DataError("evidence.initial_capital", f"{lost}; the ledger needs more capital")
+    return nav
+
+
+def _days(trades: ClosingTrades) -> NDArray[np.datetime64]:
+    return trades.traded_at.astype("datetime64[D]")
+
+
+def _buckets(trades: ClosingTrades) -> list[Bucket]:
+    return [Bucket(name) for name in trades.bucket.tolist()]
 
 
 def _source_key(trades: ClosingTrades) -> str:

@@ -55,6 +55,14 @@ def test_a_bad_value_in_one_job_is_a_row_too(pe: Command, tmp_path: Path) -> Non
     ]
 
 
+@pytest.mark.parametrize("words", [("gate.floors.trades_min=0",), ("task.stage=lvie",)])
+def test_what_the_whole_sweep_rests_on_is_an_error_of_the_sweep(pe: Command, words: tuple[str, ...]) -> None:
+    result = pe("-m", *words, "window=30d,90d")
+    assert result.returncode == 1
+    assert f"error  {words[0].partition('=')[0]}: " in result.stderr
+    assert "Warning" not in result.stderr
+
+
 def test_a_sweep_in_parallel_gives_the_same_matrix(pe: Command, tmp_path: Path) -> None:
     for name, launcher in (("one", "basic"), ("two", "joblib")):
         (tmp_path / name).mkdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -164,6 +165,16 @@ def session_profit_factor(returns: _Floats) -> float | None:
     """Sum of gains over sum of losses of session returns (n,); None without a loss."""
     losses = -float(np.sum(np.minimum(returns, 0.0)))
     return float(np.sum(np.maximum(returns, 0.0))) / losses if losses > TOLERANCE else None
+
+
+def verdict_of(criteria: Sequence[Criterion], harm: Sequence[Criterion]) -> Verdict:
+    """PROMOTE if there are hard criteria and each passes; REJECT if harm is shown; else INCONCLUSIVE."""
+    hard = [c.status for c in criteria if c.hard]
+    if hard and all(status is Status.PASS for status in hard):
+        return Verdict.PROMOTE
+    if harm and all(c.status is Status.PASS for c in harm):
+        return Verdict.REJECT
+    return Verdict.INCONCLUSIVE
 
 
 def headline(

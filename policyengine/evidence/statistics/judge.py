@@ -14,7 +14,7 @@ from policyengine.evidence.statistics.influence import EffectEstimate, agreeing_
 from policyengine.evidence.statistics.reported import Reported, report
 from policyengine.evidence.statistics.selection import StepM, stepm, superior_predictive_ability
 from policyengine.evidence.statistics.significance import LEAST_SESSIONS, EffectTest, effect_test
-from policyengine.records import Criterion, Status, Verdict
+from policyengine.records import Criterion, Verdict
 from policyengine.spec.significance import EffectKind, SignificanceSpec
 
 _Floats = NDArray[np.float64]
@@ -103,7 +103,7 @@ def judge(
     selection = _select(case)
     superior = _superior(case, test) if report_superior and case.trials is not None else None
     found, harm = _criteria(case, effect, test, guard, selection, floors)
-    verdict = _verdict(found, harm)
+    verdict = check.verdict_of(found, harm)
     return Judgement(
         verdict=verdict,
         headline=check.headline(verdict, found, harm, test, case.baseline, case.candidate),
@@ -171,12 +171,3 @@ def _superior(case: Case, test: EffectTest) -> float | None:
     columns = [_effect(case, np.ascontiguousarray(x)) for x in case.strategies.T]
     gains = np.column_stack([e.estimate + e.influence for e in columns if e.problem is None])
     return superior_predictive_ability(gains, block_sessions=test.block_sessions, seed=case.seed)[1]
-
-
-def _verdict(criteria: tuple[Criterion, ...], harm: tuple[Criterion, ...]) -> Verdict:
-    hard = [c.status for c in criteria if c.hard]
-    if hard and all(s is Status.PASS for s in hard):
-        return Verdict.PROMOTE
-    if harm and all(c.status is Status.PASS for c in harm):
-        return Verdict.REJECT
-    return Verdict.INCONCLUSIVE
