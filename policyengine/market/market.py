@@ -6,7 +6,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from policyengine.errors import ConfigError, DataError
 from policyengine.market.border import admit_frame
@@ -82,8 +85,8 @@ class Market:
 
         Raises:
             DataError: a value of another type than its column's, a missing one where none may be, an empty view, a symbol that the
-                universe does not list, a price in another currency than its instrument's, signals without prices, or a finding of
-                severity error: count, rule and first offending rows.
+                universe does not list, a signal or trade on a rate, a price in another currency than its instrument's, signals
+                without prices, or a finding of severity error: count, rule and first offending rows.
         """
         for view in sorted(self.views):
             self._fit(view)
@@ -102,21 +105,27 @@ class Market:
     def prices(self, calendar: Calendar = "core") -> PricePanel:
         """Last known closes on the sessions of `calendar`; see `PricePanel` for shapes, units and NaN.
 
+        The symbols of `universe.fx` are among the columns, so that closes can be put in base currency, but make no sessions. An
+        option's bars are left out while options are switched off.
+
         Raises:
             ConfigError: the source declares no view prices.
-            DataError: no bar has a finite close, or the universe's cash_rate_symbol has none.
+            DataError: no bar of an instrument that trades has a finite close, or the universe's cash_rate_symbol has none.
         """
         self._need("prices")
         bars = self._engine.table(statement("daily_bars"), place=self._place("prices"))
         symbols = tuple(row[0] for row in self._engine.run(statement("priced_symbols"), place=self._place("prices")))
-        if not symbols:
-            raise DataError(self._place("prices"), "no bar has a finite close")
+        traded = frozenset(symbol for symbol in symbols if self._universe.is_traded(symbol))
+        if not traded:
+            raise DataError(self._place("prices"), "no bar of an instrument that trades has a finite close")
         cash = self._universe.cash_rate_symbol
         if cash is not None and cash not in symbols:
             raise DataError(self._place("prices"), f"universe.cash_rate_symbol {cash} has no bar; set it to null or add its prices")
         admit_frame(bars, "DAILY_BARS", place=self._place("prices"))
-        core = frozenset(symbol for symbol in symbols if self._universe.bucket(symbol) is Bucket.CORE)
-        return arrange(bars, symbols, core, calendar)
+        core = frozenset(symbol for symbol in traded if self._universe.bucket(symbol) is Bucket.CORE)
+        used: Calendar = "core" if calendar == "core" and core else "all"
+        panel = replace(arrange(bars, symbols, core if used == "core" else traded, "core"), calendar_used=used)
+        return self._without_inert(panel)
 
     def signals(self) -> SignalRows | None:
         """The signals of the source, or None when it declares none; see `SignalRows`."""
@@ -191,12 +200,23 @@ class Market:
                 row = self._engine.run(broken_rows(text, f"{CANONICAL}.{view}", blank[name]), place=self._place(view))[0][0]
                 raise DataError(self._place(view), printable(f"column {name} is missing; rows: {count}, first: ({shown}) = {row}"))
 
+    def _without_inert(self, panel: PricePanel) -> PricePanel:
+        kept = np.array([not self._universe.is_inert(symbol) for symbol in panel.symbols])
+        if kept.all():
+            return panel
+        symbols = tuple(symbol for symbol, keep in zip(panel.symbols, kept, strict=True) if keep)
+        return replace(panel, symbols=symbols, close=panel.close[:, kept], fresh=panel.fresh[:, kept])
+
     def _refuse_unlisted(self, view: str) -> None:
-        if self._universe.unclassified == "other":
+        if self._universe.unclassified == "other" and not self._universe.fx:
             return
         sql = statement("unlisted_symbols").format(view=view)
-        symbols = [row[0] for row in self._engine.run(sql, place=self._place(view))]
-        if symbols:
+        unlisted = [row[0] for row in self._engine.run(sql, place=self._place(view))]
+        rates = [symbol for symbol in unlisted if symbol in self._universe.fx]
+        if rates and view != "prices":
+            raise DataError(self._place(view), printable(f"symbols of universe.fx do not trade: {', '.join(rates)}"))
+        symbols = [symbol for symbol in unlisted if symbol not in self._universe.fx]
+        if symbols and self._universe.unclassified == "error":
             lines = "\n".join(f"    {json.dumps(symbol)}: {{bucket: other}}" for symbol in symbols[:_SYMBOLS_SHOWN])
             more = f"\n    # and {len(symbols) - _SYMBOLS_SHOWN} more" if len(symbols) > _SYMBOLS_SHOWN else ""
             rule = (
@@ -206,7 +226,8 @@ class Market:
             raise DataError(self._place(view), rule)
 
     def _refuse_foreign_prices(self) -> None:
-        parameters = {"base_currency": self._universe.base_currency}
+        fx = self._universe.fx
+        parameters = {"base_currency": self._universe.base_currency, "rates": list(fx), "pairs": list(fx.values())}
         rows = self._engine.run(statement("foreign_prices"), place=self.origin, parameters=parameters)
         if rows:
             shown = printable("; ".join(row[0] for row in rows))

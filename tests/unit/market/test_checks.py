@@ -297,6 +297,33 @@ def test_prices_in_another_currency(make: ModuleType, findings: Any) -> None:
         findings(prices=make.bars(*BARS, currency="NGN"), universe=make.universe_spec({}, unclassified="other"))
 
 
+def test_the_currencies_of_rates_and_of_foreign_instruments(make: ModuleType, findings: Any) -> None:
+    listed = {"SPY": {"bucket": "core"}, "SAP": {"bucket": "core", "currency": "EUR"}}
+    universe = make.universe_spec({}, instruments=listed, fx={"EURUSD": "EUR/USD", "USDJPY": "USD/JPY"})
+    rows = [("SPY", "2020-01-02", 1.0), ("SAP", "2020-01-02", 1.0), ("EURUSD", "2020-01-02", 1.1), ("USDJPY", "2020-01-02", 110.0)]
+    assert findings(prices=make.bars(*rows, currency=["USD", "EUR", "USD", "JPY"]), universe=universe) == ()
+    with pytest.raises(DataError, match=r"symbols: 3, first: EURUSD EUR instead of USD; SAP USD instead of EUR; USDJPY USD instead of JPY"):
+        findings(prices=make.bars(*rows, currency=["USD", "USD", "EUR", "USD"]), universe=universe)
+
+
+@pytest.mark.parametrize("unclassified", ["error", "other"])
+def test_rates_do_not_trade(unclassified: str, make: ModuleType, findings: Any) -> None:
+    universe = make.universe_spec(fx={"EURUSD": "EUR/USD"}, unclassified=unclassified)
+    prices = make.bars(*BARS, ("EURUSD", "2020-01-02", 1.1))
+    with pytest.raises(DataError, match=r"view trades: symbols of universe\.fx do not trade: EURUSD$"):
+        findings(prices=prices, trades=make.trades(("t1", "EURUSD", "2020-01-02", 0.0)), universe=universe)
+    signals = pd.DataFrame({"signal_id": ["a"], "symbol": "EURUSD", "signalled_at": "2020-01-02", "direction": 1, "confidence": 0.5})
+    with pytest.raises(DataError, match=r"view signals: symbols of universe\.fx do not trade: EURUSD$"):
+        findings(prices=prices, signals=signals, universe=universe)
+    assert findings(prices=prices, universe=universe) == ()
+    unlisted = make.bars(*BARS, ("EURUSD", "2020-01-02", 1.1), ("X", "2020-01-02", 1.0))
+    if unclassified == "error":
+        with pytest.raises(DataError, match=r'symbols not in universe\.instruments: 1; .*\n  instruments:\n    "X": \{bucket: other\}$'):
+            findings(prices=unlisted, universe=universe)
+    else:
+        assert findings(prices=unlisted, universe=universe) == ()
+
+
 @pytest.mark.parametrize(
     ("symbol", "instant", "meets"), [("SPY", "2020-01-03T23:59:00Z", True), ("SPY", "2020-01-04", False), ("WTI", "2020-01-02", False)]
 )

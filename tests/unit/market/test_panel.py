@@ -107,8 +107,55 @@ def test_symbols_are_sorted_by_code_point_and_may_be_anything(tmp_path: Path, ma
 
 def test_without_any_finite_close_there_is_no_panel(tmp_path: Path, make: ModuleType, opened: Any) -> None:
     path = make.parquet(tmp_path / "p.parquet", make.bars(("SPY", "2020-01-02", float("inf"))))
-    with opened(path=path, views=ALL) as market, pytest.raises(DataError, match="no bar has a finite close"):
+    with opened(path=path, views=ALL) as market, pytest.raises(DataError, match="no bar of an instrument that trades has a finite close"):
         market.prices()
+
+
+def test_rates_are_columns_but_make_no_sessions(tmp_path: Path, make: ModuleType, opened: Any) -> None:
+    frame = make.bars(
+        ("EURUSD", "2019-12-31", 1.1), ("EURUSD", "2020-01-01", 1.2), ("EURUSD", "2020-01-03", 1.3), ("EURUSD", "2020-01-06", 1.4),
+        ("SPY", "2020-01-02", 10), ("SPY", "2020-01-03", 11), ("BTC", "2020-01-04", 5),
+    )  # fmt: skip
+    universe = make.universe_spec(fx={"EURUSD": "EUR/USD"})
+    with opened(path=make.parquet(tmp_path / "p.parquet", frame), views=ALL, universe=universe) as market:
+        assert market.check() == ()
+        core, every = market.prices("core"), market.prices("all")
+    assert core.symbols == every.symbols == ("BTC", "EURUSD", "SPY")
+    assert (core.calendar_used, every.calendar_used) == ("core", "all")
+    np.testing.assert_array_equal(core.sessions, dates("2020-01-02", "2020-01-03"))
+    np.testing.assert_array_equal(every.sessions, dates("2020-01-02", "2020-01-03", "2020-01-04"))
+    np.testing.assert_array_equal(every.close[:, 1], [1.2, 1.3, 1.3])
+
+
+def test_rates_alone_are_no_panel(tmp_path: Path, make: ModuleType, opened: Any) -> None:
+    path = make.parquet(tmp_path / "p.parquet", make.bars(("EURUSD", "2020-01-02", 1.1)))
+    universe = make.universe_spec(fx={"EURUSD": "EUR/USD"})
+    with (
+        opened(path=path, views=ALL, universe=universe) as market,
+        pytest.raises(DataError, match="no bar of an instrument that trades has a finite close"),
+    ):
+        market.prices()
+
+
+@pytest.mark.parametrize("calendar", ["core", "all"])
+def test_options_have_no_effect_until_they_are_switched_on(calendar: Any, tmp_path: Path, make: ModuleType, opened: Any) -> None:
+    option = {"bucket": "core", "type": "option", "contract_multiplier": 100}
+    bars = [("SPY", "2020-01-03", 10), ("SPY", "2020-01-06", 11), ("WTI", "2020-01-03", 5)]
+    puts = [("P", "2020-01-02", 3), ("P", "2020-01-04", 2), ("P", "2020-01-07", 1)]
+    listed = {"SPY": {"bucket": "core"}, "WTI": {"bucket": "spec"}, "P": option}
+    panels = {}
+    for name, rows, enabled in (("none", bars, False), ("off", bars + puts, False), ("on", bars + puts, True)):
+        universe = make.universe_spec({}, instruments=listed, options={"enabled": enabled})
+        with opened(path=make.parquet(tmp_path / f"{name}.parquet", make.bars(*rows)), views=ALL, universe=universe) as market:
+            assert market.check() == ()
+            panels[name] = market.prices(calendar)
+    none, off, on = panels.values()
+    assert off.symbols == none.symbols == ("SPY", "WTI")
+    for field in ("sessions", "close", "fresh"):
+        assert getattr(off, field).tobytes() == getattr(none, field).tobytes()
+    assert on.symbols == ("P", "SPY", "WTI")
+    np.testing.assert_array_equal(on.sessions, dates("2020-01-02", "2020-01-03", "2020-01-04", "2020-01-06", "2020-01-07"))
+    np.testing.assert_array_equal(on.close[:, 0], [3, 3, 2, 2, 1])
 
 
 def test_a_cash_rate_without_bars_is_refused(tmp_path: Path, make: ModuleType, opened: Any) -> None:
