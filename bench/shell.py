@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.metadata
+import platform
 import time
 from collections.abc import Callable
 from types import ModuleType
@@ -45,15 +47,16 @@ def infeasible(count: int, upper: Floats, groups: Floats, caps: Floats, rng: np.
     return found[:count]
 
 
-def median(solve: Solver, requests: Floats, repeat: int) -> float:
-    """Median over requests and repeats of the seconds that one call takes."""
-    spent = []
+def medians(solvers: dict[str, Solver], requests: Floats, repeat: int) -> dict[str, float]:
+    """Median over requests and repeats of the seconds that one call takes; solvers in turn, so that a busy moment meets all of them."""
+    spent: dict[str, list[float]] = {name: [] for name in solvers}
     for _ in range(repeat):
-        for w in requests:
-            start = time.perf_counter()
-            solve(w)
-            spent.append(time.perf_counter() - start)
-    return float(np.median(spent))
+        for name, solve in solvers.items():
+            for w in requests:
+                start = time.perf_counter()
+                solve(w)
+                spent[name].append(time.perf_counter() - start)
+    return {name: float(np.median(seconds)) for name, seconds in spent.items()}
 
 
 def cap_loop(upper: Floats, groups: Floats, caps: Floats) -> Solver:
@@ -154,22 +157,22 @@ def single(n: int, repeat: int, peers: dict[str, Any]) -> None:
     rng = np.random.default_rng(n)
     upper, groups, caps = barbell(n, rng)
     requests = infeasible(200 if n < 100 else 40, upper, groups, caps, rng)
-    own = {
-        metric: median(lambda w, k=metric: project(w, upper, groups, caps, metric=k), requests, repeat)
-        for metric in ("proportional", "euclidean")
+    own: dict[str, Solver] = {
+        "shell, proportional": lambda w: project(w, upper, groups, caps),
+        "shell, euclidean": lambda w: project(w, upper, groups, caps, metric="euclidean"),
     }
+    quick = medians({**own, "plain cap loop": cap_loop(upper, groups, caps)}, requests, repeat)
     print(f"n = {n}, m = {len(caps)}, {len(requests)} infeasible requests")
-    for metric, seconds in own.items():
-        print(f"  {'shell, ' + metric:24}{seconds * 1e6:12.1f} us")
-    loop = median(cap_loop(upper, groups, caps), requests, repeat)
-    print(f"  {'plain cap loop':24}{loop * 1e6:12.1f} us   shell takes {own['proportional'] / loop:.1f} times as long (not exact)")
-    for name, (module, build, largest) in PEERS.items():
-        if peers[module] is None or n > largest:
-            continue
-        solve = build(peers[module], upper, groups, caps)
+    for name, seconds in quick.items():
+        print(f"  {name:24}{seconds * 1e6:12.1f} us   {seconds / quick['plain cap loop']:.1f} times the loop")
+    exact = {
+        name: build(peers[module], upper, groups, caps) for name, (module, build, most) in PEERS.items() if peers[module] and n <= most
+    }
+    slow = medians({**own, **exact}, requests[:12], max(1, repeat // 3))
+    for name, solve in exact.items():
         distance = max(float(np.abs(solve(w) - project(w, upper, groups, caps)).max()) for w in requests[:10])
-        seconds = median(solve, requests[:12], max(1, repeat // 5))
-        print(f"  {name:24}{seconds * 1e6:12.1f} us   {seconds / own['proportional']:.1f} times the shell, distance {distance:.0e}")
+        times = slow[name] / slow["shell, proportional"]
+        print(f"  {name:24}{slow[name] * 1e6:12.1f} us   {times:.1f} times the shell, distance {distance:.0e}")
 
 
 def batched(n: int, batch: int, repeat: int) -> None:
@@ -193,7 +196,9 @@ def main() -> None:
     repeat = parser.parse_args().repeat
     peers = {module: load(module) for module, _, _ in PEERS.values()}
     absent = [name for name, (module, _, _) in PEERS.items() if peers[module] is None]
-    print(f"absent: {', '.join(absent) or 'none'}")
+    print(f"Python {platform.python_version()}, NumPy {np.__version__}, {platform.machine()}, one process; median of {repeat} runs in turn")
+    versions = [f"{module} {importlib.metadata.version(module)}" for module, found in peers.items() if found is not None]
+    print(f"peers: {', '.join(versions) or 'none'}; absent: {', '.join(absent) or 'none'}")
     for n in (8, 20, 500, 5000):
         single(n, repeat, peers)
     for batch in (1000, 10_000):

@@ -1,8 +1,9 @@
-"""The barbell limits as a feasible set of absolute exposures, and the nearest point of it to a request.
+"""The barbell limits as a feasible set of absolute exposures, and the nearest point of it to a request: the last word on risk.
 
 The set is {0 <= x <= upper, groups @ x <= group_upper}: zero is always in it and with x every smaller exposure, so that the
 nearest point never holds more of anything than was asked. `projection` has the method; `projection_row`, `projection_wide` and
-`projection_batch` bring one request, one of many instruments, and many requests into its form. Here are the entries and checks.
+`projection_batch` bring one request, one of many instruments, and many requests into its form. Here are the entries and checks:
+`project` and its kin over arrays, `project_to_feasible` over named instruments, whose words are in `barbell`.
 
 Bits. Whether a request is feasible is decided on exactly rounded sums (`math.fsum`). An infeasible one is solved over its
 instruments sorted by (request, cap, membership), with plain sums in that order; equal keys are equal instruments. So neither the
@@ -11,21 +12,29 @@ order of instruments nor that of other requests in a batch, nor a hash seed, can
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from policyengine.allocation.barbell import BindingLimit, UnmetLimit, binding_limits, refuse_request, unmet_limits
+from policyengine.allocation.constraints import Constraints, constraints
 from policyengine.allocation.feasibility import Layout, Row, boxed, boxed_rows, layout_of, passed, passed_rows
 from policyengine.allocation.projection_batch import SMALL, project_rows
 from policyengine.allocation.projection_row import Metric, Solved, solve_row
 from policyengine.allocation.projection_wide import solve_wide
 from policyengine.errors import BrokenInvariant, ConfigError
+from policyengine.spec.limits import LimitsSpec, check_sweep
+from policyengine.spec.universe import UniverseSpec
 
 Floats = NDArray[np.float64]
 
 LARGEST = 1e30
 """No exposure, in fractions of NAV or in any currency; beyond it sums and products overflow."""
+NO_CASH = 1e-12
+"""Cash or room up to this fraction of NAV is rounding: not swept, so that a book that is swept stays as it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +51,90 @@ class ProjectionResult:
     """(n,), >= 0."""
     group_multipliers: Floats
     """(m,), >= 0. Of limits that bind together on the same instruments, one choice of several."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Projection:
+    """A book inside the limits, and how it differs from what was asked for."""
+
+    weights: dict[str, float]
+    """Signed fractions of NAV under the keys of the request, in its order; swept instruments that are not among them follow."""
+    l1_drift: float
+    """Sum of |weights - request|: what the limits took and what the cash sweep added."""
+    swept: dict[str, float]
+    """What the cash sweep bought, the only growth there is; empty unless one is configured."""
+    binding: tuple[BindingLimit, ...]
+    """Limits that cut the request, before any sweep; in the order of `Constraints.origins`."""
+    unmet: tuple[UnmetLimit, ...]
+    """Limits that the book falls short of and that only buying could meet; no violation."""
+
+
+def project_to_feasible(
+    weights: Mapping[str, float], limits: LimitsSpec, universe: UniverseSpec, *, hedge_max_frac: float | None = None
+) -> Projection:
+    """Nearest book inside the limits to the one asked for; signs are kept, and no exposure grows but by a configured cash sweep.
+
+    A feasible request comes back bit for bit, as does any request while limits are switched off. Neither the order of `weights`
+    nor a hash seed changes a bit of what is returned.
+
+    Args:
+        weights: signed fractions of NAV. A long option counts its premium; a short one its stress loss, so its weight is
+            -(contracts x `stress_loss`) / NAV. A short in a safe instrument is risk, one in a hedge no hedge.
+        limits: the limits, the metric, the cash sweep.
+        universe: what the symbols are.
+        hedge_max_frac: maximum of the sleeve `tail_hedge`, whose instruments are then outside risk, gross and bucket caps and
+            inside this one, the safe floor, their market's cap and their position's; None where no sleeves are in force.
+
+    Raises:
+        DataError: a symbol that is unknown or cannot be held, a short option without a stress loss.
+        BrokenInvariant: a weight that is NaN, infinite or beyond 1e30.
+        ConfigError: `hedge_max_frac` is not in [0, 1]; cash is to be swept into what is not a listed safe instrument.
+    """
+    refuse_request(weights, universe, largest=LARGEST)
+    check_sweep(limits, universe)
+    if not limits.enabled:
+        return Projection(weights=dict(weights), l1_drift=0.0, swept={}, binding=(), unmet=())
+    symbols = sorted({*weights, *limits.swept})
+    asked = np.array([weights.get(symbol, 0.0) for symbol in symbols], dtype=np.float64)
+    within = constraints(limits, universe, symbols, hedge_max_frac=hedge_max_frac, short=(asked < 0).tolist())
+    size = np.abs(asked)
+    found = project_with_multipliers(size, within.upper, within.groups, within.group_upper, metric=limits.metric)
+    kept = np.where(found.x == size, asked, np.where(found.x == 0, 0.0, np.copysign(found.x, asked)))
+    held = sweep_idle_cash(kept[None], within, [symbols.index(symbol) for symbol in limits.swept])[0]
+    bought = {symbol: float(held[i] - kept[i]) for symbol in limits.swept if held[i := symbols.index(symbol)] > kept[i]}
+    book = dict(zip(symbols, held.tolist(), strict=True))
+    return Projection(
+        weights={symbol: book[symbol] for symbol in (*weights, *(s for s in bought if s not in weights))},
+        l1_drift=math.fsum(np.abs(held - asked).tolist()),
+        swept=bought,
+        binding=binding_limits(symbols, size, found.x, within, np.concatenate([found.group_multipliers, found.upper_multipliers])),
+        unmet=tuple(unmet_limits(limits, within, size, np.abs(held))),
+    )
+
+
+def sweep_idle_cash(weights: Floats, limits: Constraints, members: Sequence[int]) -> Floats:
+    """Put idle cash, 1 - sum |w| where that is above 0, into the instruments `members` in this order, as far as limits allow.
+
+    Args:
+        weights: (B, N) signed fractions of NAV inside `limits`.
+        limits: their caps.
+        members: columns of the instruments declared for this; one that is short in a row is left alone there.
+
+    Returns:
+        (B, N). Nothing is reduced, nothing else is changed, and a limit that held still does, to 1e-12.
+    """
+    swept = weights.copy()
+    size = np.abs(swept)
+    for i in members:
+        add = np.minimum(limits.upper[i] - size[:, i], 1.0 - size.sum(axis=1))
+        for k in np.flatnonzero(limits.groups[:, i]).tolist():
+            # Not as one product of matrices, whose rounding would depend on how many rows there are.
+            held = np.take(size, np.flatnonzero(limits.groups[k]), axis=1).sum(axis=1)
+            add = np.minimum(add, limits.group_upper[k] - held)
+        bought = (add > NO_CASH) & (swept[:, i] >= 0.0)
+        swept[bought, i] += add[bought]
+        size[:, i] = np.abs(swept[:, i])
+    return swept
 
 
 def project(w: ArrayLike, upper: ArrayLike, groups: ArrayLike, group_upper: ArrayLike, *, metric: Metric = "proportional") -> Floats:
