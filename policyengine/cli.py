@@ -37,13 +37,15 @@ from policyengine.reporting.progress import Progress
 from policyengine.spec.bind import bind, unknown
 from policyengine.spec.gate import GateSpec
 from policyengine.spec.root import Spec, bind_spec
-from policyengine.spec.task import CollectTask, EvaluateTask, GateTask, SelftestTask
+from policyengine.spec.task import CollectTask, EvaluateTask, GateTask, SelftestTask, TradeTask
 from policyengine.tasks.run import Run
 
 PACKAGE = Path(policyengine.__file__).resolve().parent
 ROOT = PACKAGE if (PACKAGE / "conf").is_dir() else PACKAGE.parent
 CONF, DATA = ROOT / "conf", ROOT / "data"
 MAX_CONFIG_BYTES = 2**20
+RESULTS = ("evidence.json", "verdict.json", "run.json", "controls.csv", "sweep.json")
+"""What a run or a sweep leaves in its folder, by which the folder is known to be taken."""
 EXIT = {Verdict.PROMOTE: 0, Verdict.INCONCLUSIVE: 3, Verdict.REJECT: 4}
 
 OmegaConf.register_new_resolver("runid", lambda: secrets.token_hex(3), use_cache=True, replace=True)
@@ -60,9 +62,16 @@ class _Ending:
     stage = Stage.CANARY
 
 
+class _Refused(BaseException):
+    """Stops a sweep before its first job: of what a callback raises, Hydra only warns if it is an Exception."""
+
+
 def main() -> None:
     """Entry of the console script. Never returns: it exits with the code of the run."""
     gc.set_threshold(100_000, 20, 100)  # imports make many objects and no garbage: 0.3 s of a cold run of 3.5 s
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us: what is decided must not hang on it
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - open as long as the process is
     try:
         code = _main(sys.argv[1:])
         sys.stdout.flush()
@@ -125,6 +134,8 @@ def _launch() -> None:
         hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
     except (HydraException, BrokenPipeError):
         raise
+    except _Refused:
+        return  # for what _Ending.error says
     except UnicodeDecodeError as error:
         raise ConfigError("", f"a file of the configuration is not UTF-8 at byte {error.start}") from None
     except OmegaConfBaseException as error:
@@ -184,6 +195,8 @@ def _execute(config: DictConfig, folder: Path, *, in_sweep: bool) -> int:
         spec = bind_spec(container)
     except ConfigError as error:
         raise type(error)(f"{_set_in(error.path)}: {error.path}", error.rule) from None
+    if not isinstance(spec.task, GateTask | CollectTask):  # these write nothing there
+        _refuse_taken(folder, "hydra.run.dir")
     with tempfile.TemporaryDirectory(prefix="policyengine-") as temporary:
         return _dispatch(spec, _run(spec, folder, Path(temporary), in_sweep=in_sweep))
 
@@ -201,6 +214,11 @@ def _dispatch(spec: Spec, run: Run) -> int:
             from policyengine.tasks.gate import gate  # noqa: PLC0415
 
             return EXIT[gate(spec, spec.task, run, lambda decision: _conclude(EXIT[decision.verdict])).verdict]
+        case TradeTask():
+            from policyengine.tasks.trade import trade  # noqa: PLC0415
+
+            trade(spec, spec.task, run)
+            return 0
         case SelftestTask():
             from policyengine.tasks.selftest import selftest  # noqa: PLC0415
 
@@ -239,11 +257,12 @@ class Sweep(Callback):
     """Notes where a sweep goes and which jobs it has before the first starts, so that one that dies is still a row."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Write the plan into the sweep's folder. Hydra only warns of what a callback raises, so an error is kept for the end."""
+        """Write the plan into the sweep's folder; an error of the whole sweep stops it here."""
         from policyengine.tasks.collect import write_plan  # noqa: PLC0415 - only for sweeps
 
         _Ending.sweep = Path(config.hydra.sweep.dir)
         try:
+            _refuse_taken(_Ending.sweep, "hydra.sweep.dir")
             stage = OmegaConf.select(config, "task.stage", default=Stage.CANARY.value)
             if stage not in set(Stage):
                 raise ConfigError("task.stage", unknown("value", str(stage), Stage))
@@ -253,6 +272,7 @@ class Sweep(Callback):
             _Ending.gate = bind(GateSpec, OmegaConf.to_container(config.gate, resolve=True), "gate")
         except PolicyEngineError as error:
             _Ending.error = error
+            raise _Refused from None
 
 
 def _collect(folder: Path, gate: GateSpec, stage: Stage) -> int:
@@ -266,8 +286,17 @@ def _collect(folder: Path, gate: GateSpec, stage: Stage) -> int:
 
 def _composition_error(error: HydraException) -> ConfigError:
     """Hydra's own error as ours: what was misspelt, and what it may have meant."""
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None and error.options:
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
+        folders = _user_folders(sys.argv[1:])
+        for file in (folder / group / f"{option.removesuffix('.yml')}.yml" for folder in folders):
+            if file.exists():
+                return ConfigError(str(file), f"is not read: only .yaml is; rename it to {file.stem}.yaml")
+        if not error.options:
+            known = sorted({file.stem for folder in (CONF, *folders) for file in (folder / group).glob("*.yaml")})
+            return ConfigError(
+                group or "--config-name", f"there is no file {option.removesuffix('.yaml')}.yaml; known: {', '.join(known) or 'none'}"
+            )
         near = difflib.get_close_matches(option, error.options, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(error.options))}"
         return ConfigError(group, f"unknown option '{option}'; {hint}")
@@ -279,7 +308,8 @@ def _composition_error(error: HydraException) -> ConfigError:
         known = [str(k) for k in cause.parent_node] if isinstance(cause.parent_node, DictConfig) else []
         near = difflib.get_close_matches(str(cause.key), known, n=1)
         return ConfigError(
-            str(cause.full_key), f"unknown key '{cause.key}'; " + (f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}")
+            str(cause.full_key),
+            f"unknown key '{cause.key}'; " + (f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"),
         )
     groups = sorted(p.name for p in CONF.iterdir() if p.is_dir())
     name = text.split("'")[1] if text.count("'") >= 2 else ""
@@ -333,11 +363,22 @@ def _check_user_folder(folder: Path) -> None:
             file.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
             raise ConfigError(str(file), f"is not UTF-8 at byte {error.start}") from None
-        shipped = CONF / file.relative_to(folder)
+        shipped = CONF / file.relative_to(folder).with_suffix(".yaml")
         if shipped.exists():
             raise ConfigError(
                 str(file), f"has the name of a shipped file, {shipped.relative_to(CONF)}, which would be used instead; rename it"
             )
+
+
+def _refuse_taken(folder: Path, key: str) -> None:
+    """Refuse to write over the results of another run.
+
+    Raises:
+        ConfigError: the folder holds some.
+    """
+    for name in RESULTS:
+        if (folder / name).exists():
+            raise ConfigError(key, f"{_shown(folder)} holds {name} of another run or sweep, which would be lost; choose another folder")
 
 
 def _refuse_foreign_schemas() -> None:

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policyengine.records import Bucket, Sleeve
-from policyengine.spec.sleeves import SleevesSpec
 
 Floats = NDArray[np.float64]
 SLEEVES = tuple(Sleeve)
@@ -44,32 +43,33 @@ class Grid:
     direction: NDArray[np.int8]
     sleeve: NDArray[np.int8]
 
+    def between(self, start: int, stop: int) -> Grid:
+        """Sessions [start, stop)."""
+        rows = slice(start, stop)
+        return Grid(signal=self.signal[rows], base=self.base[rows], direction=self.direction[rows], sleeve=self.sleeve[rows])
 
-def requested_weights(grid: Grid, effective: Floats, sleeves: SleevesSpec) -> Floats:
-    """Signed fractions of NAV that the signals ask for, before the shell, (T, N).
 
-    w_i = rel_i x frac x effective_i / base_i with rel_i = base_i / sum(base) over the sleeve. The share is taken on base
-    confidence, so that a multiplier reduces the position and leaves cash instead of cancelling out.
+def relative(grid: Grid, *, by_sleeve: bool) -> Floats:
+    """Signed share of its budget that each signal asks for at base confidence, (T, N): rel_i = base_i / sum(base) over the sleeve.
 
-    Args:
-        grid: the signals in force.
-        effective: (S,) effective confidence of each signal.
-        sleeves: the budgets; switched off, all signals share one budget of the whole NAV.
+    Shares are taken on base confidence, so that a multiplier reduces the position and leaves cash instead of cancelling out.
+    With `by_sleeve` false all signals share one budget.
     """
+    found = np.zeros_like(grid.base)
+    active = grid.base > 0.0
+    sleeves = np.unique(grid.sleeve[active]).tolist() if by_sleeve else [None]
+    for index in sleeves:
+        members = active if index is None else active & (grid.sleeve == index)
+        base = np.where(members, grid.base, 0.0)
+        total = base.sum(axis=1, keepdims=True)
+        share = np.divide(base, total, out=np.zeros_like(base), where=total > 0.0)
+        np.copyto(found, share * grid.direction, where=members)
+    return found
+
+
+def retained(grid: Grid, effective: Floats) -> Floats:
+    """effective_i / base_i of the signal in force, (T, N), from effective confidences (S,); 1 where there is none."""
     active = grid.base > 0.0
     ratio = np.ones_like(grid.base)
     ratio[active] = effective[grid.signal[active]] / grid.base[active]
-    weights = np.zeros_like(grid.base)
-    if not sleeves.enabled:
-        return _spend(weights, active, grid, ratio, 1.0)
-    for index, sleeve in enumerate(SLEEVES):
-        _spend(weights, active & (grid.sleeve == index), grid, ratio, sleeves.of(sleeve).base_nav_frac)
-    return weights
-
-
-def _spend(weights: Floats, members: NDArray[np.bool_], grid: Grid, ratio: Floats, budget_frac: float) -> Floats:
-    base = np.where(members, grid.base, 0.0)
-    total = base.sum(axis=1, keepdims=True)
-    relative = np.divide(base, total, out=np.zeros_like(base), where=total > 0.0)
-    np.copyto(weights, relative * budget_frac * ratio * grid.direction, where=members)
-    return weights
+    return ratio

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from policyengine.evidence.metrics import ArmSeries
 from policyengine.records import Arm, Finding
@@ -18,7 +19,7 @@ class Evidence:
     `source_key` is the identity of the data, which later days, another folder or another name of a file do not change.
     `breaches` counts sessions that ended above an enforced limit, None where positions are unknown; `audited_frac` is the
     share of fills that name their signal, by arm; `notes` say what this kind of evidence cannot show; `tables` are columns
-    to store, by file name; `counts` are facts for the record; `seconds` what deciding cost each arm, empty where it was not timed.
+    to store, by file name; `counts` are facts for the record; `reconciliation` says by arm what limits took; `seconds` what deciding cost each arm, empty where it was not timed.
     """
 
     kind: str
@@ -31,4 +32,5 @@ class Evidence:
     findings: tuple[Finding, ...] = ()
     tables: Mapping[str, Table] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
+    reconciliation: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[Arm, float] = field(default_factory=dict)

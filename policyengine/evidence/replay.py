@@ -1,4 +1,4 @@
-"""Replay evidence: both arms trade one signal stream over one panel; nothing but sizing, sleeves and limits differs."""
+"""Replay evidence: both arms trade one signal stream over one panel; nothing but sizing, sleeves, scaler and limits differs."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from policyengine.allocation.cycle import Targets, grid, targets
+from policyengine.allocation.cycle import Cycle, grid
+from policyengine.allocation.orders import GUARDRAILS, Reject
+from policyengine.allocation.sizing import Sized
 from policyengine.errors import DataError
 from policyengine.evidence.evidence import Evidence, Table
 from policyengine.evidence.metrics import BUCKETS, ArmSeries
+from policyengine.evidence.reconciliation import reconciliation
 from policyengine.evidence.store import Words
-from policyengine.execution.replay import GUARDRAILS, Curves, Reject, replay
+from policyengine.execution.replay import Curves, FillTable, replay
 from policyengine.market.panel import PricePanel
 from policyengine.records import Arm
 from policyengine.signals.stream import Stream
-from policyengine.spec.root import Spec
+from policyengine.spec.root import ArmSpec, Spec
 
 Floats = NDArray[np.float64]
 IDENTITY_SESSIONS = 60
@@ -37,25 +40,21 @@ def replay_evidence(
     Raises:
         BrokenInvariant: the accounting identity or the limits do not hold.
     """
-    asked = grid(stream, spec.universe)
-    wanted, seconds = {}, {}
-    for arm in Arm:
-        started = clock()
-        wanted[arm] = targets(spec.arm(arm), stream, asked, spec.universe, allow_short=spec.execution.allow_short)
-        seconds[arm] = clock() - started
-    rate = cash_rate(panel, spec.universe.cash_rate_symbol)
-    curves = replay(
-        panel,
-        np.stack([wanted[arm].weights for arm in Arm]),
-        [wanted[arm].limits for arm in Arm],
-        spec.execution,
-        rate=rate,
-        capital=spec.evidence.capital,
-        progress=progress,
+    cycle = Cycle(
+        [spec.arm(arm) for arm in Arm],
+        stream,
+        grid(stream, spec.universe),
+        spec.universe,
+        allow_short=spec.execution.allow_short,
+        periods_per_year=panel.periods_per_year,
+        clock=clock,
     )
+    rate = cash_rate(panel, spec.universe.cash_rate_symbol)
+    curves = replay(panel, cycle, spec.execution, rate=rate, capital=spec.evidence.capital, progress=progress)
     followed = _followed(stream, curves)
-    audited = [float((followed[curves.fills.policy == p] >= 0).mean()) if (curves.fills.policy == p).any() else None for p in range(2)]
+    audited = [_audited(spec.arm(arm), panel, curves.fills, followed, p) for p, arm in enumerate(Arm)]
     series = [_series(spec, panel, curves, rate, p, spec.arm(arm).name) for p, arm in enumerate(Arm)]
+    reconciled = reconciliation(panel, cycle, curves)
     return Evidence(
         kind="replay",
         source_key=_source_key(panel),
@@ -65,11 +64,13 @@ def replay_evidence(
         audited_frac=(audited[0], audited[1]),
         notes=() if stream.unused == 0 else (f"{stream.unused} signals fall outside the sessions of the prices and were not used",),
         tables={
-            "signals": signal_table(stream, wanted[Arm.CANDIDATE]),
-            "trades": _trade_table(spec, panel, stream, curves, wanted, followed),
+            "signals": signal_table(stream, cycle.sized[list(Arm).index(Arm.CANDIDATE)]),
+            "trades": _trade_table(spec, panel, stream, curves, cycle, followed),
             "exposure": _exposure_table(panel, series),
+            **reconciled.tables,
         },
-        seconds=seconds,
+        reconciliation=reconciled.summary,
+        seconds=dict(zip(Arm, cycle.seconds, strict=True)),
         counts={
             "limit_held_over_sessions": int(curves.held_over.sum()),
             **{f"rejects_{reason.name.lower()}": int(curves.rejects[..., reason].sum()) for reason in Reject},
@@ -132,6 +133,14 @@ def _series(spec: Spec, panel: PricePanel, curves: Curves, rate: Floats, p: int,
     )
 
 
+def _audited(arm: ArmSpec, panel: PricePanel, fills: FillTable, followed: NDArray[np.int64], p: int) -> float | None:
+    """Share of the fills of policy `p` that say why they were made: a signal, or idle cash that the limits of `arm` sweep."""
+    own = fills.policy == p
+    swept = np.array([symbol in arm.limits.swept for symbol in panel.symbols])
+    explained = (followed[own] >= 0) | swept[fills.instrument[own]]
+    return float(explained.mean()) if explained.size else None
+
+
 def _followed(stream: Stream, curves: Curves) -> NDArray[np.int64]:
     """Row of the signal that each fill follows: the one in force at its decision, or the last that was; -1 if there was none."""
     session = np.arange(stream.in_force.shape[0])[:, None]
@@ -142,9 +151,9 @@ def _followed(stream: Stream, curves: Curves) -> NDArray[np.int64]:
     return rows
 
 
-def signal_table(stream: Stream, candidate: Targets) -> Table:
+def signal_table(stream: Stream, sized: Sized) -> Table:
     """Every actionable signal with what the candidate's overlay made of it, factor by factor."""
-    rows, sized = stream.rows, candidate.sized
+    rows = stream.rows
     return {
         "signal_id": list(rows.signal_id),
         "symbol": Words(codes=rows.code, words=rows.symbols),
@@ -161,13 +170,11 @@ def signal_table(stream: Stream, candidate: Targets) -> Table:
     }
 
 
-def _trade_table(
-    spec: Spec, panel: PricePanel, stream: Stream, curves: Curves, wanted: dict[Arm, Targets], followed: NDArray[np.int64]
-) -> Table:
+def _trade_table(spec: Spec, panel: PricePanel, stream: Stream, curves: Curves, cycle: Cycle, followed: NDArray[np.int64]) -> Table:
     fills, rows = curves.fills, stream.rows
     ids = np.append(rows.signal_id, "")
     base = np.append(rows.confidence, np.nan)[followed]
-    effective = np.stack([np.append(wanted[arm].sized.effective, np.nan) for arm in Arm])[fills.policy, followed]
+    effective = np.stack([np.append(sized.effective, np.nan) for sized in cycle.sized])[fills.policy, followed]
     bucket = [spec.universe.bucket(symbol).value for symbol in panel.symbols]
     return {
         "trade_id": [f"t_{n:07d}" for n in range(fills.policy.size)],

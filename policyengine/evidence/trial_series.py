@@ -7,14 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from policyengine.allocation.cycle import grid, targets
+from policyengine.allocation.cycle import Cycle, grid
 from policyengine.errors import Ruined
 from policyengine.evidence.replay import cash_rate
-from policyengine.execution.replay import replay
+from policyengine.execution.replay import replayed_nav
 from policyengine.market.panel import PricePanel
 from policyengine.signals.stream import Stream
 from policyengine.spec.root import PolicySpec, Spec, digest
 from policyengine.spec.signals import SignalsSpec
+from policyengine.spec.universe import UniverseSpec
 
 Floats = NDArray[np.float64]
 BATCH = 32
@@ -31,12 +32,14 @@ def trial_returns(
 ) -> Floats:
     """Excess returns (T, A) of those of K stored `policies` that can be replayed on the panel, in their order.
 
-    One that read the source by other SELECTs, knows other symbols or loses all its capital cannot be aligned and has no column.
-    Policies that share universe, signals and execution are replayed together. `stream_of` gives the signal stream of a trial's settings.
+    One that read the source by other SELECTs, values an instrument otherwise, knows other symbols or loses all its capital cannot
+    be aligned and has no column.
+    Policies that share universe, signals, execution and whether they have sleeves are replayed together. `stream_of` gives the signal
+    stream of a trial's settings.
     """
     rate = cash_rate(panel, spec.universe.cash_rate_symbol)
     found: dict[int, Floats] = {}
-    alike = [k for k, p in enumerate(policies) if dict(p.selects) == dict(spec.source.views)]
+    alike = [k for k, p in enumerate(policies) if dict(p.selects) == dict(spec.source.views) and _values_alike(p.universe, spec.universe)]
     for members in _groups(policies, alike).values():
         stream = stream_of(policies[members[0]].signals)
         for start in range(0, len(members), BATCH):
@@ -54,10 +57,16 @@ def _replayed(
     first = policies[batch[0]]
     capital = spec.evidence.capital
     asked = grid(stream, first.universe)
-    wanted = [targets(policies[k], stream, asked, first.universe, allow_short=first.execution.allow_short) for k in batch]
-    weights, limits = np.stack([w.weights for w in wanted]), [w.limits for w in wanted]
+    cycle = Cycle(
+        [policies[k] for k in batch],
+        stream,
+        asked,
+        first.universe,
+        allow_short=first.execution.allow_short,
+        periods_per_year=panel.periods_per_year,
+    )
     try:
-        nav = replay(panel, weights, limits, first.execution, rate=rate, capital=capital).nav
+        nav = replayed_nav(panel, cycle, first.execution, rate=rate, capital=capital)
     except Ruined:
         if len(batch) == 1:
             return {}
@@ -66,9 +75,19 @@ def _replayed(
     return dict(zip(batch, nav / before - 1.0 - rate, strict=True))
 
 
+def _values_alike(one: UniverseSpec, other: UniverseSpec) -> bool:
+    """Whether a panel in base currency is the same under both."""
+    if (one.base_currency, one.options, dict(one.fx)) != (other.base_currency, other.options, dict(other.fx)):
+        return False
+    return all(
+        (one.currency(s), one.multiplier(s), one.is_option(s)) == (other.currency(s), other.multiplier(s), other.is_option(s))
+        for s in {*one.instruments, *other.instruments}
+    )
+
+
 def _groups(policies: Sequence[PolicySpec], members: Sequence[int]) -> Mapping[str, list[int]]:
     groups: dict[str, list[int]] = {}
     for k in members:
         policy = policies[k]
-        groups.setdefault(digest([policy.universe, policy.signals, policy.execution]), []).append(k)
+        groups.setdefault(digest([policy.universe, policy.signals, policy.execution, policy.sleeves.enabled]), []).append(k)
     return groups

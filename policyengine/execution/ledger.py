@@ -15,7 +15,6 @@ from policyengine.errors import BrokenInvariant
 from policyengine.records import TOLERANCE
 
 Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,26 +53,6 @@ def empty_book(policies: int, instruments: int, capital: float) -> Book:
         quantity=np.zeros((policies, instruments)),
         basis=np.zeros((policies, instruments)),
     )
-
-
-def value_after_costs(nav: Floats, exposure: Floats, weights: Floats, traded: Bools, cost_frac: float) -> Floats:
-    """NAV (P,) once the `traded` names stand at `weights` of it and the costs of getting there are paid.
-
-    Solves V = nav - c sum |w V - h| over the traded names with h the signed exposure before, so that weights hold after
-    costs. The equation is linear once the sides of the trades are known; costs turn only the side of a trade as small as they
-    are, so that two rounds settle it. Four that do not leave an error below the cost of the smallest trade.
-    """
-    value = nav
-    side = np.sign(weights * value[:, None] - exposure)
-    for _ in range(4):
-        held = across(np.where(traded, side * exposure, 0.0))
-        wanted = across(np.where(traded, side * weights, 0.0))
-        value = (nav + cost_frac * held) / (1.0 + cost_frac * wanted)
-        settled = np.sign(weights * value[:, None] - exposure)
-        if bool(((settled == side) | ~traded).all()):
-            break
-        side = settled
-    return value
 
 
 def fill(book: Book, nav: Floats, quantity: Floats, price: Floats, cost_frac: float) -> tuple[Book, Fills]:

@@ -14,17 +14,18 @@ from policyengine.spec.bind import bind, plain, unknown
 from policyengine.spec.evidence import EvidenceSpec
 from policyengine.spec.execution import ExecutionSpec
 from policyengine.spec.gate import GateSpec
-from policyengine.spec.limits import LimitsSpec
+from policyengine.spec.limits import LimitsSpec, check_sweep
 from policyengine.spec.rules import at_least
+from policyengine.spec.scaler import ScalerSpec, check_scaled
 from policyengine.spec.signals import SignalsSpec
 from policyengine.spec.sizing import SizingSpec
-from policyengine.spec.sleeves import SleevesSpec
+from policyengine.spec.sleeves import SleevesSpec, check_budgets
 from policyengine.spec.source import SourceSpec
 from policyengine.spec.task import TaskSpec
 from policyengine.spec.universe import UniverseSpec
 from policyengine.spec.window import WindowSpec
 
-ARM_SECTIONS = ("sizing", "sleeves", "limits")
+ARM_SECTIONS = ("sizing", "sleeves", "scaler", "limits")
 """What an arm may change. Everything else is common to both, so that nothing but the sizing policy differs."""
 
 
@@ -35,6 +36,7 @@ class ArmSpec:
     name: str
     sizing: SizingSpec
     sleeves: SleevesSpec
+    scaler: ScalerSpec
     limits: LimitsSpec
 
 
@@ -50,6 +52,7 @@ class PolicySpec:
     signals: SignalsSpec
     sizing: SizingSpec
     sleeves: SleevesSpec
+    scaler: ScalerSpec
     limits: LimitsSpec
     execution: ExecutionSpec
 
@@ -101,6 +104,7 @@ class Spec:
             signals=replace(self.signals, origin=origin),
             sizing=spec.sizing,
             sleeves=spec.sleeves,
+            scaler=spec.scaler,
             limits=spec.limits,
             execution=self.execution,
         )
@@ -131,8 +135,13 @@ def bind_spec(value: Mapping[str, Any]) -> Spec:
     for name, section in composed.items():
         if section is None:
             raise ConfigError(name, "is required and not given")
-    for name, cls in (("sizing", SizingSpec), ("sleeves", SleevesSpec), ("limits", LimitsSpec)):
-        bind(cls, composed[name], name)  # here, so that a mistake is named where it was made and not under an arm
+    # Here, so that a mistake is named where it was made and not under an arm.
+    # Limits first: sleeves repeat their numbers.
+    limits = bind(LimitsSpec, composed["limits"], "limits")
+    bind(SizingSpec, composed["sizing"], "sizing")
+    sleeves, scaler = bind(SleevesSpec, composed["sleeves"], "sleeves"), bind(ScalerSpec, composed["scaler"], "scaler")
+    universe = bind(UniverseSpec, rest.get("universe"), "universe")
+    _check_together(sleeves, scaler, limits, universe)
     evidence = dict(_mapping(rest.get("evidence"), "evidence"))
     arms = _mapping(evidence.pop("arms", None), "evidence.arms")
     rest["evidence"] = evidence
@@ -143,7 +152,21 @@ def bind_spec(value: Mapping[str, Any]) -> Spec:
     for key in arms:
         if key not in bound:
             raise ConfigError(f"evidence.arms.{key}", f"unknown arm '{key}'; known: {', '.join(Arm)}")
-    return bind(Spec, {**rest, **bound})
+    spec = bind(Spec, {**rest, **bound})
+    for arm in Arm:
+        one = spec.arm(arm)
+        try:
+            _check_together(one.sleeves, one.scaler, one.limits, spec.universe)
+        except ConfigError as error:
+            raise type(error)(f"evidence.arms.{arm}.{error.path}", error.rule) from None
+    return spec
+
+
+def _check_together(sleeves: SleevesSpec, scaler: ScalerSpec, limits: LimitsSpec, universe: UniverseSpec) -> None:
+    """What sections must say of each other."""
+    check_budgets(sleeves, limits)
+    check_scaled(scaler, sleeves)
+    check_sweep(limits, universe)
 
 
 def digest(value: object) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import date
 from typing import ClassVar
 
+from policyengine.errors import ConfigError
 from policyengine.records import Stage
 from policyengine.spec.rules import at_least
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,4 +58,24 @@ class SelftestTask:
         at_least("n_boot", self.n_boot, 99)
 
 
-TaskSpec = EvaluateTask | CollectTask | GateTask | SelftestTask
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TradeTask:
+    """Trade the sessions that are due on the paper account `account`, which a first run begins with `capital` in cash.
+
+    A new account begins with the session of `start_date`, or the first after it; None is the last session at hand.
+    """
+
+    KIND: ClassVar[str] = "trade"
+    account: str
+    capital: float
+    start_date: date | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse an account that is no plain name, which becomes a folder's, and one without capital."""
+        if not _NAME.fullmatch(self.account):
+            raise ConfigError("account", f"{self.account!r} is not a name of letters, digits, '-' and '_', at most 64")
+        if self.capital <= 0.0:
+            raise ConfigError("capital", f"{self.capital:g} is not above 0")
+
+
+TaskSpec = EvaluateTask | CollectTask | GateTask | SelftestTask | TradeTask

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from policyengine.errors import ConfigError, DataError
+from policyengine.errors import ConfigError
 from policyengine.evidence.artifact import artifact, row_mapping, verdict_record
 from policyengine.evidence.decision import EARLIER, SWEEP, Returns, Sitting, decide_on, reported
 from policyengine.evidence.evidence import Evidence
@@ -28,11 +28,11 @@ from policyengine.evidence.windows import LONGEST_HOLIDAY_DAYS, as_of, windows
 from policyengine.market import Market, PricePanel, open_market
 from policyengine.records import Arm, Finding, Window
 from policyengine.reporting import terminal
-from policyengine.signals.stream import Stream, engine_stream, source_stream
+from policyengine.signals.stream import Stream
 from policyengine.spec.evidence import ReplayEvidence, TradeHistoryEvidence
 from policyengine.spec.root import Spec
-from policyengine.spec.signals import SignalsSpec
 from policyengine.spec.task import EvaluateTask
+from policyengine.tasks.inputs import inputs, required, until
 from policyengine.tasks.run import Run
 
 
@@ -95,29 +95,22 @@ def _make(spec: Spec, run: Run) -> _Made:
         panel = market.prices(spec.window.calendar) if "prices" in market.views else None
         match spec.evidence:
             case ReplayEvidence():
-                return _replayed(spec, run, market, alerts, _required(panel, market))
+                return _replayed(spec, run, market, alerts, required(panel, market, "evidence=replay"))
             case TradeHistoryEvidence():
                 return _scaled(spec, market, alerts, panel)
 
 
-def _replayed(spec: Spec, run: Run, market: Market, alerts: tuple[Finding, ...], panel: PricePanel) -> _Made:
-    end, last = as_of(spec.window, panel.sessions), _day(panel.sessions[-1])
-    panel = _until(panel, end)
-    rows = market.signals()
-    if rows is None and spec.signals.origin == "source":
-        raise ConfigError("signals.origin", "'source', but the source declares no view 'signals'; 'engine' makes signals from prices")
-
-    def stream_of(signals: SignalsSpec) -> Stream:
-        return engine_stream(signals, panel) if rows is None or signals.origin == "engine" else source_stream(signals, panel, rows)
-
-    stream = stream_of(spec.signals)
+def _replayed(spec: Spec, run: Run, market: Market, alerts: tuple[Finding, ...], quoted: PricePanel) -> _Made:
+    end = as_of(spec.window, quoted.sessions)
+    read = inputs(spec, market, until(quoted, end))
+    panel, stream = read.panel, read.stream_of(spec.signals)
     return _Made(
         evidence=replay_evidence(spec, panel, stream, progress=run.progress.step("replay"), clock=run.clock),
         end=end,
-        last=last,
+        last=_day(quoted.sessions[-1]),
         data_hash=market.digest(),
         alerts=alerts,
-        returns_of=lambda policies: trial_returns(spec, panel, policies, stream_of, progress=run.progress.step("trials")),
+        returns_of=lambda policies: trial_returns(spec, panel, policies, read.stream_of, progress=run.progress.step("trials")),
         panel=panel,
         stream=stream,
     )
@@ -151,18 +144,6 @@ def _sitting(spec: Spec, task: EvaluateTask, run: Run, made: _Made) -> Sitting:
         declared_origin=task.origin_date,
         returns_of=made.returns_of,
     )
-
-
-def _required(panel: PricePanel | None, market: Market) -> PricePanel:
-    if panel is None:
-        raise DataError(market.origin, "declares no view 'prices', which evidence=replay needs; evidence=trade_history does not")
-    return panel
-
-
-def _until(panel: PricePanel, end: date) -> PricePanel:
-    """The panel up to the day that is evaluated: what came later is not looked at."""
-    last = int(np.searchsorted(panel.sessions, np.datetime64(end), side="right"))
-    return replace(panel, sessions=panel.sessions[:last], close=panel.close[:last], fresh=panel.fresh[:last])
 
 
 def _partial(found: Sequence[Window], sessions: NDArray[np.datetime64]) -> list[str]:

@@ -98,7 +98,7 @@ def test_quoting_keeps_words_that_yaml_would_turn() -> None:
         (["+evidence.arms.challenger={name: X}"], "evidence.arms.challenger: unknown arm 'challenger'; known: baseline, candidate"),
         (
             ["+evidence.arms.baseline.execution={}"],
-            "evidence.arms.baseline.execution: unknown key 'execution'; known: limits, name, sizing, sleeves",
+            "evidence.arms.baseline.execution: unknown key 'execution'; known: limits, name, scaler, sizing, sleeves",
         ),
         (["window.as_of=12:30:00"], "window.as_of: '12:30:00' is not a date (YYYY-MM-DD)"),
         (["+gate.test.alpha=0.2"], "gate.test.alpha: 0.2: the level of a look follows from looks.max and is not set by hand"),

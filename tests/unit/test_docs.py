@@ -10,9 +10,10 @@ import pytest
 from policyengine import cli
 from policyengine.market.columns import VIEWS
 from policyengine.spec.source import ChecksSpec
-from tests.conftest import ROOT, Command
+from tests.conftest import ROOT, Command, composed_spec
 
 DATA = (ROOT / "docs" / "data.md").read_text()
+TRADING = (ROOT / "docs" / "trading.md").read_text()
 README = (ROOT / "README.md").read_text()
 
 
@@ -32,6 +33,21 @@ def test_every_check_is_documented_with_its_default() -> None:
 def test_every_preset_is_documented() -> None:
     presets = {path.stem for path in (cli.CONF / "source").glob("*.yaml")}
     assert set(re.findall(r"^\| `(\w+)` \|", DATA.split("## Presets")[1], flags=re.MULTILINE)) == presets
+
+
+def test_the_snippets_on_trading_hold() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", TRADING, flags=re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(compile(block, "docs/trading.md", "exec"), {})  # the document's own assertions
+
+
+def test_every_reason_and_setting_named_on_trading_exists() -> None:
+    spec = composed_spec()
+    for path in re.findall(r"`(execution\.\w+)`", TRADING):
+        assert hasattr(spec.execution, path.split(".")[1]), path
+    for group, option in re.findall(r"`(scaler|limits)=(\w+)`", TRADING):
+        assert (cli.CONF / group / f"{option}.yaml").exists()
 
 
 def test_every_task_and_window_is_named_in_the_readme() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from policyengine.allocation.sleeves import SLEEVES, Grid, requested_weights, sleeve_of
+from policyengine.allocation.sleeves import SLEEVES, Grid, relative, retained, sleeve_of
 from policyengine.records import Bucket, Sleeve
 from policyengine.spec.sleeves import SleeveSpec, SleevesSpec
 
@@ -22,6 +22,12 @@ def one_day(base: list[float], sleeve: list[Sleeve], direction: list[int] | None
         direction=np.array(direction or [1] * n, dtype=np.int8)[None],
         sleeve=np.array([SLEEVES.index(s) for s in sleeve], dtype=np.int8)[None],
     )
+
+
+def requested_weights(grid: Grid, effective: np.ndarray, spec: SleevesSpec) -> np.ndarray:
+    """As the cycle puts them together."""
+    fracs = np.array([spec.of(s).base_nav_frac if spec.enabled else 1.0 for s in SLEEVES])
+    return relative(grid, by_sleeve=spec.enabled) * retained(grid, effective) * fracs[grid.sleeve]
 
 
 def test_a_sleeve_is_shared_by_base_confidence() -> None:

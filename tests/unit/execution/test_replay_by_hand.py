@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from policyengine.allocation.constraints import Constraints
+from policyengine.allocation.cycle import FixedTargets
+from policyengine.allocation.orders import Reject
 from policyengine.evidence.metrics import max_drawdown
-from policyengine.execution.replay import Reject, replay
+from policyengine.execution.replay import Curves, replay
 from policyengine.market.panel import PricePanel
 from policyengine.spec.execution import ExecutionSpec
 
@@ -42,6 +44,13 @@ def panel(prices: list[float], fresh: list[bool] | None = None) -> PricePanel:
     )
 
 
+def trade(
+    panel: PricePanel, targets: np.ndarray, execution: ExecutionSpec, rate: list[float] | None = None, capital: float = 1000.0
+) -> Curves:
+    rates = np.zeros(panel.sessions.size) if rate is None else np.array(rate)
+    return replay(panel, FixedTargets(targets, [FREE]), execution, rate=rates, capital=capital)
+
+
 def test_a_fill_costs_commission_half_the_spread_and_slippage() -> None:
     assert spec().cost_frac == pytest.approx(0.01)
 
@@ -55,14 +64,7 @@ def test_every_figure_of_a_small_replay() -> None:
         kept 0.2 V / 120 = 2735/1497 units; sold 5 - that; realised per unit 120 - 101 - 1.20 = 17.80.
     day 4, price 90, target 0: all sold; realised per unit 90 - 101 - 0.90 = -11.90.
     """
-    curves = replay(
-        panel([100.0, 100.0, 110.0, 120.0, 90.0]),
-        np.array([0.5, 0.5, 0.2, 0.0, 0.0]).reshape(1, 5, 1),
-        [FREE],
-        spec(),
-        rate=np.zeros(5),
-        capital=1005.0,
-    )
+    curves = trade(panel([100.0, 100.0, 110.0, 120.0, 90.0]), np.array([0.5, 0.5, 0.2, 0.0, 0.0]).reshape(1, 5, 1), spec(), capital=1005.0)
     value = F(547000, 499)
     kept = value / 5 / 120
     sold = 5 - kept
@@ -86,9 +88,7 @@ def test_every_figure_of_a_small_replay() -> None:
 
 def test_a_flip_closes_before_it_opens() -> None:
     """Long 5 at basis 101, then target -0.5 at 100: V = 1000 - 1% (500 + 0.5 V), V = 995/1.005; 5 closed at a loss of 2 each."""
-    curves = replay(
-        panel([100.0, 100.0, 100.0]), np.array([0.5, -0.5, 0.0]).reshape(1, 3, 1), [FREE], spec(), rate=np.zeros(3), capital=1005.0
-    )
+    curves = trade(panel([100.0, 100.0, 100.0]), np.array([0.5, -0.5, 0.0]).reshape(1, 3, 1), spec(), capital=1005.0)
     value = F(995 * 1000, 1005)
     short = value / 2 / 100
     np.testing.assert_allclose(curves.fills.quantity[1], -float(5 + short), rtol=1e-13)
@@ -99,32 +99,30 @@ def test_a_flip_closes_before_it_opens() -> None:
 
 def test_a_short_pays_its_fee_and_its_proceeds_are_cash() -> None:
     free = spec(commission_bps=0.0, spread_bps=0.0, slippage_bps=0.0, borrow_bps=365.0, min_trade_frac=0.0)
-    curves = replay(panel([100.0, 100.0, 100.0]), np.full((1, 3, 1), -0.5), [FREE], free, rate=np.zeros(3), capital=1000.0)
+    curves = trade(panel([100.0, 100.0, 100.0]), np.full((1, 3, 1), -0.5), free)
     assert curves.interest[0].tolist() == pytest.approx([0.0, 0.0, -0.05])  # 500 short, 3.65% a year, one day
 
 
 def test_cash_earns_the_rate() -> None:
-    curves = replay(panel([100.0, 100.0]), np.zeros((1, 2, 1)), [FREE], spec(), rate=np.array([0.0, 0.001]), capital=1000.0)
+    curves = trade(panel([100.0, 100.0]), np.zeros((1, 2, 1)), spec(), rate=[0.0, 0.001])
     assert curves.nav[0].tolist() == pytest.approx([1000.0, 1001.0])
 
 
 def test_a_negative_price_keeps_the_sense_of_long() -> None:
     """Long 0.5 at -50 is +10 contracts worth -500 with cash 1500; at -40 they gained 100."""
     free = spec(commission_bps=0.0, spread_bps=0.0, slippage_bps=0.0, min_trade_frac=0.4)
-    curves = replay(panel([-50.0, -50.0, -40.0]), np.full((1, 3, 1), 0.5), [FREE], free, rate=np.zeros(3), capital=1000.0)
+    curves = trade(panel([-50.0, -50.0, -40.0]), np.full((1, 3, 1), 0.5), free)
     assert curves.fills.quantity.tolist() == [10.0]
     assert curves.nav[0].tolist() == [1000.0, 1000.0, 1100.0]
 
 
 def test_nothing_trades_on_a_stale_price() -> None:
-    curves = replay(
-        panel([100.0, 100.0, 100.0], [True, False, True]), np.full((1, 3, 1), 0.5), [FREE], spec(), rate=np.zeros(3), capital=1000.0
-    )
+    curves = trade(panel([100.0, 100.0, 100.0], [True, False, True]), np.full((1, 3, 1), 0.5), spec())
     assert curves.fills.session.tolist() == [2]
     assert curves.rejects[0, 1, Reject.STALE_PRICE] == 1
 
 
 def test_an_instrument_without_a_price_yet_is_rejected_as_such() -> None:
-    curves = replay(panel([np.nan, np.nan]), np.full((1, 2, 1), 0.5), [FREE], spec(), rate=np.zeros(2), capital=1000.0)
+    curves = trade(panel([np.nan, np.nan]), np.full((1, 2, 1), 0.5), spec())
     assert curves.rejects[0, 1, Reject.NO_PRICE] == 1
     assert curves.nav[0].tolist() == [1000.0, 1000.0]
