@@ -54,6 +54,7 @@ def artifact(
             "baseline": spec.policy_hash(Arm.BASELINE),
             "config": spec.config_hash(),
             "data": data_hash,
+            "source": evidence.source_key,
             "code": code_hash(),
         },
         "version": policyengine.__version__,
@@ -76,6 +77,7 @@ def artifact(
         "findings": [plain(f) for f in findings],
         "notes": list(evidence.notes),
         "counts": dict(evidence.counts),
+        "reconciliation": dict(evidence.reconciliation),
     }
 
 
@@ -88,11 +90,16 @@ def verdict_record(made: Mapping[str, Any], files: Mapping[str, str]) -> dict[st
     return {**{key: made[key] for key in keys}, "files": dict(files)}
 
 
+class Inconsistent(DataError):
+    """An artifact states what does not follow from what it holds."""
+
+
 def facts_of(made: Mapping[str, Any], stage: Stage) -> Facts:
     """The facts that a stored artifact holds, to decide on again.
 
     Raises:
         DataError: the artifact lacks something or is of another schema.
+        Inconsistent: a criterion's status does not follow from what was observed, or a look stands without its test.
     """
     if made.get("schema") != SCHEMA:
         raise DataError("evidence", f"schema {made.get('schema')!r} is not {SCHEMA}")
@@ -112,7 +119,7 @@ def facts_of(made: Mapping[str, Any], stage: Stage) -> Facts:
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise DataError("evidence", f"is not an artifact: {type(error).__name__} {error}") from error
     if bool(facts.judged) is isinstance(facts.look, str):
-        raise DataError("evidence", "holds a look without its test, or a test without its look")
+        raise Inconsistent("evidence", "holds a look without its test, or a test without its look")
     return facts
 
 
@@ -174,7 +181,7 @@ def _consistent(criterion: Criterion) -> Criterion:
         status = Status.PASS if holds[criterion.operator] else Status.FAIL
     if criterion.status is not status:
         shown = f"{observed} {criterion.operator} {threshold}"
-        raise DataError("evidence", f"{criterion.name}: status '{criterion.status}' does not follow from {shown}")
+        raise Inconsistent("evidence", f"{criterion.name}: status '{criterion.status}' does not follow from {shown}")
     return criterion
 
 

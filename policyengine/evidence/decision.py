@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from policyengine.errors import ConfigError, DataError
 from policyengine.evidence.evidence import Evidence
 from policyengine.evidence.gate import Decision, Facts, Look, decide, floor_criteria, verdict_of
+from policyengine.evidence.likeness import WEEKS_MIN, Weekly, weekly
 from policyengine.evidence.looks import (
     Budget,
     LookRecord,
@@ -87,15 +88,16 @@ def decide_on(spec: Spec, evidence: Evidence, sitting: Sitting) -> Decided:
         ConfigError: looks, effect or origin differ from what the first look fixed.
     """
     key = budget_key(evidence.source_key, spec.policy_hash(Arm.BASELINE))
+    moves = weekly(evidence.baseline.sessions, evidence.baseline.excess_returns())
     if sitting.declared_origin is not None:
-        _declare(sitting, key, sitting.declared_origin, _day(evidence.baseline.sessions[-1]))
+        _declare(sitting, key, moves, sitting.declared_origin, _day(evidence.baseline.sessions[-1]))
     log = append_trial(sitting.state_dir, _trial(spec, evidence, sitting))
-    budget = log.budget(key)
-    evidence = _from_origin(evidence, budget.origin_date)
+    budget = log.binding_budget(key, moves)
+    evidence = _noted(_from_origin(evidence, budget.origin_date), budget, key)
     facts = facts_of_sample(spec, evidence, sitting)
     sessions = evidence.baseline.sessions
     first, last = _day(sessions[0]), _day(sessions[-1])
-    found = sitting.no_look or _state(spec, budget, sessions.size)
+    found = sitting.no_look or _state(spec, budget, sessions, moves)
     if isinstance(found, str):
         facts = replace(facts, look=found)
         return Decided(evidence=evidence, facts=facts, decision=decide(facts, spec.gate), log_head=log.head)
@@ -108,11 +110,11 @@ def decide_on(spec: Spec, evidence: Evidence, sitting: Sitting) -> Decided:
     stands = append_look(
         sitting.state_dir,
         LookRecord(
-            budget=key,
+            budget=budget.key,
             trial=spec.policy_hash(Arm.CANDIDATE),
             number=state.number,
             sessions=judged_sessions,
-            origin_date=first,
+            origin_date=first if budget.origin_date is None else budget.origin_date,
             as_of=last,
             verdict=verdict_of(judged, judgement.harm),
             alpha=state.alpha,
@@ -120,10 +122,12 @@ def decide_on(spec: Spec, evidence: Evidence, sitting: Sitting) -> Decided:
             effect=spec.gate.test.effect.value,
             recorded_at=sitting.recorded_at,
             run_id=sitting.run_id,
+            last_date=judged_last,
+            baseline=moves,
         ),
     )
     look = Look(
-        budget=key,
+        budget=budget.key,
         number=state.number,
         planned=state.looks_max,
         sessions=judged_sessions,
@@ -176,20 +180,36 @@ def reported(judgement: Judgement | None) -> Mapping[str, Any] | None:
     }
 
 
-def _state(spec: Spec, budget: Budget, sessions: int) -> tuple[LookState, int] | str:
-    """The look that a sample of `sessions` stands at and how many of them it judges, or why there is none."""
+def _state(spec: Spec, budget: Budget, days: NDArray[np.datetime64], moves: Weekly | None) -> tuple[LookState, int] | str:
+    """The look that a sample on `days` stands at and how many of them it judges, or why there is none."""
     least = spec.gate.test.least_sessions
-    schedule = schedule_of(budget, sessions, looks_max=spec.gate.looks.max, effect=spec.gate.test.effect.value, least_sessions=least)
+    schedule = schedule_of(budget, days.size, looks_max=spec.gate.looks.max, effect=spec.gate.test.effect.value, least_sessions=least)
     if schedule is None:
-        return f"{sessions} sessions; the first look needs {least}"
-    state = look_at(schedule, sessions, taken=budget.taken)
+        return f"{days.size} sessions; the first look needs {least}"
+    weeks = 0 if moves is None else len(moves.returns)
+    if not budget.looks and weeks < WEEKS_MIN:
+        return f"the baseline moved in {weeks} weeks; the first look needs {WEEKS_MIN}, to tell it from others"
+    state = look_at(schedule, days.size, taken=budget.taken)
     if state.judged_sessions is None:
         last = max(budget.taken, 1)
-        return f"{sessions:,} sessions; look {last} of {schedule.looks_max} is at {schedule.sessions[last - 1]:,}"
+        return f"{days.size:,} sessions; look {last} of {schedule.looks_max} is at {schedule.sessions[last - 1]:,}"
+    seen = budget.last_date(state.number)
+    if seen is not None and seen < _day(days[state.judged_sessions - 1]):
+        by_then = int((days <= np.datetime64(seen)).sum())
+        wanted = f"look {state.number} of {schedule.looks_max} wants {state.judged_sessions:,}"
+        return f"{by_then:,} sessions by {seen}, when it was taken; {wanted}, and more days are for the next"
     return state, state.judged_sessions
 
 
-def _declare(sitting: Sitting, key: str, origin: date, last: date) -> None:
+def _noted(evidence: Evidence, budget: Budget, key: str) -> Evidence:
+    """`evidence`, with a note where another budget than its own `key` binds."""
+    if budget.key == key:
+        return evidence
+    note = f"the baseline moves with that of budget b_{budget.key[:6]}, whose looks bind"
+    return replace(evidence, notes=(*evidence.notes, note))
+
+
+def _declare(sitting: Sitting, key: str, moves: Weekly | None, origin: date, last: date) -> None:
     """Note the origin of the decision sample, which must be declared before anybody evaluated a day of it.
 
     Raises:
@@ -199,9 +219,10 @@ def _declare(sitting: Sitting, key: str, origin: date, last: date) -> None:
         raise ConfigError("task.origin_date", f"{origin}: {sitting.no_look}")
     log = read_log(sitting.state_dir)
     seen = overlapping(log.trials, origin, last)
-    if seen and log.budget(key).declared != origin:
+    budget = log.binding_budget(key, moves)
+    if seen and budget.declared != origin:
         raise ConfigError("task.origin_date", f"{origin} is declared too late: {len(seen)} trials were evaluated on days from it on")
-    record = OriginRecord(budget=key, origin_date=origin, recorded_at=sitting.recorded_at, run_id=sitting.run_id)
+    record = OriginRecord(budget=budget.key, origin_date=origin, recorded_at=sitting.recorded_at, run_id=sitting.run_id)
     append_origin(sitting.state_dir, record)
 
 

@@ -10,6 +10,8 @@ after seeing prices, and would move the later looks with it, while the error rat
 - A sample too short for the test takes no look: a budget begins with the first sample that can be decided.
 - The number of looks, their level and the effect are fixed by the first look; so is the origin.
 - When the last look is taken, the next origin must lie after the last day that any of its runs had before it.
+- A budget is that of every baseline that moves as one of its own did, by whatever name: `binding_budget`.
+- No policy is judged at a look on days after those that the look was first taken on: sessions left out at the start would let it slide.
 """
 
 from __future__ import annotations
@@ -24,12 +26,14 @@ from typing import ClassVar
 import numpy as np
 
 from policyengine.errors import ConfigError, DataError
+from policyengine.evidence.likeness import Weekly, alike
 from policyengine.records import Verdict
 from policyengine.spec.rules import at_least, in_range
 
 ALPHAS = {1: 0.05, 2: 0.030, 4: 0.018}
 """Level of each look by the number of looks planned; 5.1-5.5% overall, measured for looks 1.5 times apart."""
 WEEKDAYS_PER_YEAR = 261.0
+MEANWHILE = "if another run took a look meanwhile, run again"
 _SEVERITY = (Verdict.REJECT, Verdict.INCONCLUSIVE, Verdict.PROMOTE)
 
 
@@ -85,8 +89,9 @@ class LookRecord:
     """One candidate judged at one look.
 
     `budget` is the budget's key, `trial` the policy hash that was judged, `sessions` how many sessions of the sample that begins on
-    `origin_date` were, `as_of` the last calendar day that the run had before it, `alpha` the planned level (before the test tightens it for
-    a short sample), `effect` the kind of effect that was tested, `recorded_at` an instant in UTC, ISO 8601.
+    `origin_date` were, `as_of` the last calendar day that the run had before it, `alpha` the planned level (before the test tightens it
+    for a short sample), `effect` the kind of effect that was tested, `recorded_at` an instant in UTC, ISO 8601. `last_date` is the last
+    day that was judged, `baseline` the fingerprint of the baseline on all days at hand; None in records written before there were any.
     """
 
     KIND: ClassVar[str] = "look"
@@ -102,6 +107,8 @@ class LookRecord:
     effect: str
     recorded_at: str
     run_id: str
+    last_date: date | None = None
+    baseline: Weekly | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +124,7 @@ class OriginRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """What is left of the looks at one (source, baseline). `looks` are those since the present origin, in the order they were recorded."""
+    """What is left of the looks at one question. `looks` are those since the present origin, in the order they were recorded."""
 
     key: str
     declared: date | None
@@ -146,6 +153,10 @@ class Budget:
     def at_look(self, trial: str, number: int) -> LookRecord | None:
         """What was recorded first for policy hash `trial` at look `number`."""
         return next((look for look in self.looks if (look.trial, look.number) == (trial, number)), None)
+
+    def last_date(self, number: int) -> date | None:
+        """The last day that look `number` was first taken on; None before it is, and where that was not recorded."""
+        return next((look.last_date for look in self.looks if look.number == number), None)
 
 
 def alpha_of(looks_max: int) -> float:
@@ -235,7 +246,7 @@ def next_look_date(state: LookState, sessions: int, *, as_of: date, periods_per_
 
 
 def budget_key(source_key: str, baseline_hash: str) -> str:
-    """Identity of a budget: SHA-256 of the source's identity, which new days do not change, and the baseline's policy hash."""
+    """Key of a new budget: SHA-256 of the source's identity, which new days do not change, and the baseline's policy hash."""
     return hashlib.sha256(f"{source_key}\0{baseline_hash}".encode()).hexdigest()
 
 
@@ -250,6 +261,19 @@ def budget_of(records: Iterable[LookRecord | OriginRecord], key: str) -> Budget:
         else:
             budget = Budget(key=key, declared=budget.declared, looks=(*budget.looks, record))
     return budget
+
+
+def binding_budget(records: Iterable[LookRecord | OriginRecord], key: str, baseline: Weekly | None) -> Budget:
+    """The budget whose looks bind a comparison with `baseline`, whose own key is `key`.
+
+    Its own, once a look of it is taken. Before that the earliest in the log with a look at a baseline that is `alike`, origins since then
+    included: another hash of the same question begins nothing. A baseline None, which never moved, is like no other.
+    """
+    records = tuple(records)
+    taken = [record for record in records if isinstance(record, LookRecord)]
+    keys = list(dict.fromkeys(look.budget for look in taken))
+    same = {look.budget for look in taken if look.baseline is not None and baseline is not None and alike(look.baseline, baseline)}
+    return budget_of(records, key if key in keys else next((other for other in keys if other in same), key))
 
 
 def check_origin(budget: Budget, origin_date: date) -> None:
@@ -287,7 +311,10 @@ def check_look(budget: Budget, look: LookRecord) -> None:
         "looks_max": schedule.looks_max,
         "effect": budget.looks[0].effect if budget.looks else look.effect,
     }
+    seen = budget.last_date(look.number)
+    if seen is not None and (look.last_date is None or look.last_date > seen):
+        wanted["last_date"] = seen
     for name, value in wanted.items():
         if getattr(look, name) != value:
             rule = f"{getattr(look, name)} does not fit the budget, which wants {'none' if value is None else value}"
-            raise DataError(f"look {look.number}.{name}", f"{rule}; if another run took a look meanwhile, run again")
+            raise DataError(f"look {look.number}.{name}", f"{rule}; {MEANWHILE}")

@@ -77,13 +77,24 @@ def read_json(path: Path) -> Any:
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise DataError(str(path), f"{path.stat().st_size:,} bytes is more than {MAX_JSON_BYTES:,}")
-        return json.loads(path.read_bytes(), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        content = path.read_bytes()
     except FileNotFoundError:
         raise DataError(str(path), "does not exist") from None
     except OSError as error:
         raise DataError(str(path), f"cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise DataError(str(path), f"is not valid JSON: {error}") from error
+    return parse_json(content, str(path))
+
+
+def parse_json(content: bytes, place: str) -> Any:
+    """JSON that says one thing only: no duplicate keys, no NaN, no bytes after the value.
+
+    Raises:
+        DataError: naming `place`.
+    """
+    try:
+        return json.loads(content, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise DataError(place, f"is not valid JSON: {error}") from error
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:

@@ -29,7 +29,17 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from policyengine.errors import BrokenInvariant, ConfigError, DataError, OutputError
-from policyengine.evidence.looks import Budget, LookRecord, OriginRecord, budget_of, check_look, check_origin
+from policyengine.evidence.likeness import Weekly
+from policyengine.evidence.looks import (
+    MEANWHILE,
+    Budget,
+    LookRecord,
+    OriginRecord,
+    binding_budget,
+    budget_of,
+    check_look,
+    check_origin,
+)
 from policyengine.evidence.store import read_json, write_bytes
 from policyengine.evidence.trials import Trial, TrialRecord, fold
 from policyengine.spec.bind import bind, plain
@@ -88,11 +98,19 @@ class TrialLog:
 
     def budget(self, key: str) -> Budget:
         """The budget of looks `key`."""
-        return budget_of((r for r in self.records if isinstance(r, LookRecord | OriginRecord)), key)
+        return budget_of(self._of_looks, key)
+
+    def binding_budget(self, key: str, baseline: Weekly | None) -> Budget:
+        """The budget that binds a comparison with `baseline`: `key`, or an earlier one whose baseline moved alike."""
+        return binding_budget(self._of_looks, key, baseline)
 
     def extends(self, head: Head) -> bool:
         """Whether the log still begins with what `head` counted."""
         return head.count <= len(self.hashes) and self._hash_at(head.count) == head.hash
+
+    @property
+    def _of_looks(self) -> tuple[LookRecord | OriginRecord, ...]:
+        return tuple(record for record in self.records if isinstance(record, LookRecord | OriginRecord))
 
     def _hash_at(self, count: int) -> str:
         return self.hashes[count - 1] if count else GENESIS
@@ -136,13 +154,15 @@ def append_look(state_dir: Path, look: LookRecord) -> LookRecord:
     """Take a look, or take part in one that is taken. Returns what stands recorded of this trial at this look, which is the first.
 
     Raises:
-        DataError: the look does not fit the budget as the log now has it.
+        DataError: the look does not fit the budget as the log now has it, or another budget binds it now.
         TrialLogBroken: the log does not verify; nothing was written.
         OutputError: it cannot be written.
     """
 
     def unless_taken(log: TrialLog) -> Record | None:
-        budget = log.budget(look.budget)
+        budget = log.binding_budget(look.budget, look.baseline)
+        if budget.key != look.budget:
+            raise DataError(f"look {look.number}.budget", f"the looks of b_{budget.key[:6]} bind a baseline that moves alike; {MEANWHILE}")
         check_look(budget, look)
         return None if budget.at_look(look.trial, look.number) is not None else look
 

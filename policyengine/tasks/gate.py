@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from policyengine.errors import DataError
+from policyengine.evidence.anchoring import anchored
 from policyengine.evidence.artifact import facts_of, verdict_record
-from policyengine.evidence.decision import rivals_of
-from policyengine.evidence.gate import Decision, Facts, Look, decide
-from policyengine.evidence.looks import standing
+from policyengine.evidence.gate import Decision, decide
 from policyengine.evidence.store import read_json, rounded
-from policyengine.evidence.trial_log import Head, read_log
 from policyengine.records import Stage, Verdict
 from policyengine.reporting import terminal
 from policyengine.spec.bind import bind, plain
@@ -39,7 +36,7 @@ def gate(spec: Spec, task: GateTask, run: Run, conclude: Callable[[Decision], No
         raise DataError(str(path), "is not an artifact: not a mapping")
     facts = facts_of(made, task.stage)
     _refuse_other_settings(made, spec, path)
-    decision = decide(_against_log(facts, made, path, run), spec.gate)
+    decision = decide(anchored(facts, made, run.state_dir, str(path)), spec.gate)
     conclude(decision)
     again: dict[str, Any] = {
         **made,
@@ -52,31 +49,6 @@ def gate(spec: Spec, task: GateTask, run: Run, conclude: Callable[[Decision], No
         run.say(line)
     run.say(f"evidence  {path} ({made['created_at']})")
     return decision
-
-
-def _against_log(facts: Facts, made: Mapping[str, Any], path: Path, run: Run) -> Facts:
-    """The facts with the number of trials that the log holds now.
-
-    Raises:
-        DataError: the log is not the one that the evidence was made with, or an earlier state of it.
-    """
-    if not isinstance(facts.look, Look):
-        return facts
-    log = read_log(run.state_dir)
-    if not log.extends(bind(Head, made.get("trial_log"), "trial_log")):
-        raise DataError(str(path), f"was made with a log of trials that is not the one in {run.state_dir}, or was put back since")
-    hashes = made.get("hashes")
-    if not isinstance(hashes, Mapping) or not {"policy", "baseline"} <= set(hashes):
-        raise DataError(str(path), "is not an artifact: it holds no hashes")
-    policy, baseline = hashes["policy"], hashes["baseline"]
-    taken = log.budget(facts.look.budget).at_look(policy, facts.look.number)
-    if taken is None or taken.sessions != facts.look.sessions:
-        raise DataError(
-            str(path), f"states a look {facts.look.number} on {facts.look.sessions:,} sessions that the log of trials does not hold"
-        )
-    rivals = rivals_of(log, (policy, baseline), facts.look.first_date, facts.look.last_date)
-    recorded = standing(taken.verdict, facts.look.recorded)
-    return replace(facts, look=replace(facts.look, recorded=recorded, trials_now=1 + len(rivals)))
 
 
 def _refuse_other_settings(made: Mapping[str, Any], spec: Spec, path: Path) -> None:

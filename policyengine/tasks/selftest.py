@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from policyengine.evidence.controls import run_controls
 from policyengine.evidence.controls.rows import ControlRow
 from policyengine.evidence.store import write_csv
 from policyengine.spec.bind import plain
 from policyengine.spec.task import SelftestTask
 from policyengine.tasks.run import Run
+
+RECORDED_REPS = 2000
+"""Repetitions of the runs in bench/results, which docs/gate.md shows."""
 
 
 def selftest(task: SelftestTask, run: Run) -> tuple[ControlRow, ...]:
@@ -41,8 +46,18 @@ def selftest(task: SelftestTask, run: Run) -> tuple[ControlRow, ...]:
     cells = [{**plain(row), "ok": row.ok} for row in rows]
     write_csv(run.folder / "controls.csv", list(cells[0]), cells)
     broken = sum(not row.ok for row in rows)
+    if task.reps < RECORDED_REPS:
+        run.say(f"{task.reps:,} repetitions: rates within +-{100.0 * _room(rows):.1f}% at worst; the recorded runs use {RECORDED_REPS:,}")
     run.say(f"{len(rows) - broken} of {len(rows)} bounds hold" + (f"; {broken} broken" if broken else ""))
     return rows
+
+
+def _room(rows: Sequence[ControlRow]) -> float:
+    """How far the least certain of the rates may be from the truth: three Monte Carlo errors, and never less than 3/n, the rule of three.
+
+    A rate of no samples is wholly uncertain.
+    """
+    return min(1.0, max(3.0 * max(row.error, 1.0 / row.reps) if row.reps else 1.0 for row in rows))
 
 
 def _line(row: ControlRow) -> str:

@@ -53,7 +53,7 @@ def test_the_demo_from_nothing_to_a_verdict(pe: Command, tmp_path: Path) -> None
     assert made["breaches"] == 0
     assert made["audited_frac"] == [1.0, 1.0]
     assert made["arm_differences"] == [{"path": "sizing.enabled", "baseline": False, "candidate": True}]
-    assert set(made["hashes"]) == {"policy", "baseline", "config", "data", "code"}
+    assert set(made["hashes"]) == {"policy", "baseline", "config", "data", "source", "code"}
     assert made["look"]["number"] == 1
     assert made["look"]["trials"] == 1
     state = tmp_path / "home/.local/share/policyengine"
@@ -80,7 +80,7 @@ def test_tables_agree_with_the_evidence(pe: Command, tmp_path: Path) -> None:
         assert len(closing) == made["pooled"][arm]["total_trades"]
         assert sum(closing) == pytest.approx(made["pooled"][arm]["realized_pnl"])
         assert exposure[f"{arm}_nav"][-1] - 1_000_000 == pytest.approx(made["pooled"][arm]["total_profit"])
-        assert max(exposure[f"{arm}_safe_frac"]) <= 0.5 + 1e-9
+        assert max(exposure[f"{arm}_safe_frac"]) <= 0.5 + 0.02 + 1e-9  # the drift band
         assert max(s + c for s, c in zip(exposure[f"{arm}_spec_frac"], exposure[f"{arm}_core_frac"], strict=True)) <= 0.25 + 1e-9
     assert len(set(signals["signal_id"])) == len(signals["signal_id"])
     assert set(trades["signal_id"]) <= set(signals["signal_id"])

@@ -186,3 +186,109 @@ def test_looks_and_effect_are_fixed_by_the_first_look(pe: Command, mine: Path) -
     assert "gate.looks.max: 1 differs from 4" in pe(*args(mine, "gate.looks.max=1")).stderr
     assert "'growth_at_es' differs from 'sharpe'" in pe(*args(mine, "gate.test.effect=growth_at_es")).stderr
     assert "gate.looks.max: 3 is not one of" in pe(*args(mine, "gate.looks.max=3")).stderr
+
+
+def looks(tmp_path: Path) -> list[dict[str, object]]:
+    """The looks that the log holds, in order."""
+    lines = (tmp_path / "home/.local/share/policyengine/trials/trials.jsonl").read_text().splitlines()
+    return [record for record in map(json.loads, lines) if record["kind"] == "look"]
+
+
+def changed(mine: Path, name: str, where: str) -> str:
+    """A source that leaves rows out by its SELECT."""
+    text = (mine / "source" / "planted.yaml").read_text()
+    (mine / "source" / f"{name}.yaml").write_text(text.replace("FROM source", f"FROM source WHERE {where}"))
+    return f"source={name}"
+
+
+BINDS = "the baseline moves with that of budget b_"
+
+
+@pytest.mark.parametrize("attack", ["symbol", "cost", "name"])
+def test_the_same_question_under_another_hash_gets_no_new_look(pe: Command, mine: Path, tmp_path: Path, attack: str) -> None:
+    """One symbol less, a cost moved by a thousandth of a basis point, a name that differs, each with three more months of data."""
+    pe(*args(mine, until(mine, "2016-12-30")))
+    (first,) = looks(tmp_path)
+    words = {
+        "symbol": changed(mine, "fewer", "symbol <> 'C5'"),
+        "cost": "execution.spread_bps=4.001",
+        "name": changed(mine, "renamed", "close > 0"),
+    }[attack]
+    result = pe(*args(mine), words, until(mine, "2017-03-31"))
+    assert f"{BINDS}{str(first['budget'])[:6]}, whose looks bind" in " ".join(result.stdout.split()), result.stdout + result.stderr
+    found = verdict(tmp_path / "work")["look"]
+    assert (found["number"], found["sessions"], found["last_date"]) == (1, 522, "2016-12-30")  # type: ignore[index]
+    assert [(look["budget"], look["number"], look["last_date"]) for look in looks(tmp_path)] == [(first["budget"], 1, "2016-12-30")] * 2
+
+
+def test_cutting_off_the_first_year_reaches_no_look(pe: Command, mine: Path, tmp_path: Path) -> None:
+    pe(*args(mine))
+    result = pe(*args(mine), changed(mine, "later", "priced_at >= '2016-01-01'"))
+    assert "look  missing: 639 sessions; look 1 of 4 is at 900" in result.stdout, result.stdout + result.stderr
+    assert BINDS in " ".join(result.stdout.split())
+    assert len(looks(tmp_path)) == 1
+
+
+def test_a_look_does_not_slide_along_with_sessions_that_are_left_out(pe: Command, mine: Path, tmp_path: Path) -> None:
+    """As many sessions as the look wants, but twenty new days at the end for twenty left out at the start."""
+    pe(*args(mine, until(mine, "2016-12-30")))
+    frame = pd.read_parquet(mine / "prices.parquet")
+    slid = frame[
+        (frame["priced_at"] >= pd.Timestamp("2015-01-29", tz="UTC")) & (frame["priced_at"] <= pd.Timestamp("2017-01-27", tz="UTC"))
+    ]
+    slid.to_parquet(mine / "slid.parquet")
+    result = pe(*args(mine, f"source.path={mine}/slid.parquet", "execution.spread_bps=4.001"))
+    assert BINDS in " ".join(result.stdout.split()), result.stdout + result.stderr
+    assert "502 sessions by 2016-12-30, when it was taken; look 1 of 4 wants 522" in " ".join(result.stdout.split())
+    assert len(looks(tmp_path)) == 1
+
+
+def test_a_baseline_that_is_really_another_has_looks_of_its_own(pe: Command, mine: Path, tmp_path: Path) -> None:
+    pe(*args(mine, until(mine, "2016-12-30")))
+    result = pe(*args(mine, until(mine, "2017-03-31"), "signals.ts_core.drift_halflife_sessions=3"))
+    assert BINDS not in " ".join(result.stdout.split())
+    assert verdict(tmp_path / "work")["look"]["sessions"] == 587  # type: ignore[index]
+    one, two = looks(tmp_path)
+    assert one["budget"] != two["budget"]
+
+
+def test_gate_holds_an_artifact_to_the_budget_that_bound_it(pe: Command, mine: Path, tmp_path: Path) -> None:
+    pe(*args(mine, until(mine, "2016-12-30")))
+    nudged = args(mine, *GOOD, "execution.spread_bps=4.001", until(mine, "2017-03-31"))
+    assert pe(*nudged, "evidence.publish=true").returncode == 0
+    made = verdict(tmp_path / "work")
+    gate = pe("task=gate")
+    assert (gate.returncode, BINDS in " ".join(gate.stdout.split())) == ({"PROMOTE": 0, "INCONCLUSIVE": 3}[str(made["verdict"])], True)
+    for change in ({"budget": "0" * 64}, {"last_date": "2017-03-31"}, {"first_date": "2014-12-31"}):
+        forged = tmp_path / "forged.json"
+        forged.write_text(json.dumps({**made, "look": {**made["look"], **change}}))  # type: ignore[dict-item]
+        result = pe("task=gate", f"task.path={forged}")
+        assert (result.returncode, "that the log of trials does not hold under budget b_" in result.stderr) == (1, True), result.stderr
+
+
+def test_an_origin_is_not_declared_anew_by_another_hash(pe: Command, mine: Path) -> None:
+    pe(*args(mine, until(mine, "2016-12-30")))
+    late = pe(*args(mine, "execution.spread_bps=4.001", "task.origin_date=2017-01-02"))
+    assert (late.returncode, "comes after the first look, which fixed 2015-01-01; look 1 of 4 is taken" in late.stderr) == (1, True)
+
+
+def test_an_origin_may_fall_on_a_day_without_a_session(pe: Command, mine: Path, tmp_path: Path) -> None:
+    result = pe(*args(mine, "task.origin_date=2016-01-02"))  # a Saturday
+    assert result.returncode == 0, result.stderr
+    made = verdict(tmp_path / "work")
+    assert (made["sample"]["start_date"], made["look"]["first_date"]) == ("2016-01-04", "2016-01-04")  # type: ignore[index]
+    assert pe(*args(mine)).returncode == 0
+
+
+def test_a_baseline_that_never_moved_takes_no_look(pe: Command, mine: Path) -> None:
+    result = pe(*args(mine, "evidence.arms.baseline.sizing.enabled=true", "+evidence.arms.baseline.sizing.multipliers={core: 0, spec: 0}"))
+    assert "the baseline moved in 0 weeks; the first look needs 12" in " ".join(result.stdout.split()), result.stdout + result.stderr
+
+
+def test_on_the_data_that_ship_one_instrument_less_is_the_same_and_a_fast_drift_is_not(pe: Command) -> None:
+    """The instrument whose absence changes the baseline most; docs/gate.md says so."""
+    assert pe("window=365d").returncode == 0
+    select = "SELECT symbol, priced_at, close, currency FROM source WHERE symbol <> 'AMD'"
+    for word, binds in ((f'source.views.prices="{select}"', True), ("signals.ts_core.drift_halflife_sessions=3", False)):
+        result = pe("window=365d", word)
+        assert (result.returncode, BINDS in " ".join(result.stdout.split())) == (0, binds), result.stdout + result.stderr

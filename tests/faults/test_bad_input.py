@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -201,7 +204,7 @@ def test_an_error_in_a_users_file_names_the_file(pe: Command, mine: Path) -> Non
     [
         (["limits=barbel"], "error  limits: unknown option 'barbel'; did you mean 'barbell'?", 1),
         (["limitz=barbell"], "error  limitz: unknown key 'limitz'; did you mean 'limits'?", 1),
-        (["task=tarde"], "error  task: unknown option 'tarde'; known: ", 1),
+        (["task=xyz"], "error  task: unknown option 'xyz'; known: ", 1),
         (["sizing.multiplers.spec=0.5"], "error  sizing.multiplers: unknown key 'multiplers'; did you mean 'multipliers'?", 1),
         (["+sizing.extra=1"], "error  command line: sizing.extra: unknown key 'extra'", 1),
         (["sizing.multipliers.spec=3"], "error  command line: sizing.multipliers.spec: 3 is not in [0, 2]", 1),
@@ -216,3 +219,107 @@ def test_words_that_are_wrong(pe: Command, words: list[str], message: str, code:
     assert result.returncode == code
     assert result.stderr.startswith(message), result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--config-name", "nope"], "error  --config-name: there is no file nope.yaml; known: config\n"),
+        (["--config-name", "nope.yaml"], "error  --config-name: there is no file nope.yaml; known: config\n"),
+        (["--config-name", "sub/nope"], "error  sub: there is no file nope.yaml; known: none\n"),
+    ],
+)
+def test_a_top_file_that_is_missing_is_named_with_those_there_are(pe: Command, words: list[str], message: str) -> None:
+    result = pe(*words)
+    assert (result.returncode, result.stderr, result.stdout) == (1, message, "")
+
+
+def test_a_top_file_of_the_users_is_among_those_there_are(pe: Command, mine: Path) -> None:
+    (mine / "ours.yaml").write_text("defaults: [config, _self_]\n")
+    result = pe("--config-dir", str(mine), "--config-name", "our")
+    assert (result.returncode, result.stderr) == (1, "error  --config-name: there is no file our.yaml; known: config, ours\n")
+
+
+@pytest.mark.parametrize(("name", "words"), [("limits/tight", ["limits=tight"]), ("ours", ["--config-name", "ours"])])
+def test_a_file_that_ends_in_yml_is_to_be_renamed(pe: Command, mine: Path, name: str, words: list[str]) -> None:
+    (mine / "limits").mkdir()
+    (mine / f"{name}.yml").write_text("enabled: false\n")
+    result = pe("--config-dir", str(mine), *words)
+    stem = Path(name).name
+    assert (result.returncode, result.stderr) == (1, f"error  {mine}/{name}.yml: is not read: only .yaml is; rename it to {stem}.yaml\n")
+
+
+def test_a_yml_with_a_shipped_name_is_refused_too(pe: Command, mine: Path) -> None:
+    (mine / "limits").mkdir()
+    (mine / "limits" / "barbell.yml").write_text("enabled: false\n")
+    result = pe("--config-dir", str(mine), "limits=barbell")
+    assert (result.returncode, "barbell.yml: has the name of a shipped file, limits/barbell.yaml" in result.stderr) == (1, True)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_a_run_folder_with_the_results_of_another_run_is_refused(pe: Command, tmp_path: Path) -> None:
+    work, log = tmp_path / "work", tmp_path / "home/.local/share/policyengine/trials/trials.jsonl"
+    assert pe("window=30d", "hydra.run.dir=kept").returncode == 0
+    before, logged = contents(work), log.read_bytes()
+    again = pe("sizing.multipliers.spec=0.5", "hydra.run.dir=kept")
+    assert (again.returncode, again.stdout, "Traceback" in again.stderr) == (1, "", False)
+    assert again.stderr.startswith("error  hydra.run.dir: kept holds evidence.json of another run"), again.stderr
+    assert again.stderr.rstrip().endswith("choose another folder")
+    assert (contents(work), log.read_bytes()) == (before, logged)  # refused before anything was computed or logged
+    swept = pe("-m", "window=30d,90d", "hydra.sweep.dir=kept")
+    assert (swept.returncode, swept.stdout) == (1, "")
+    assert swept.stderr.startswith("error  hydra.sweep.dir: kept holds evidence.json of another run"), swept.stderr
+    assert contents(work) == before
+    for name in ("verdict.json", "run.json"):
+        (work / name).mkdir()
+        (work / name / name).write_bytes(before[f"kept/{name}"])
+        assert f"{name} holds {name} of another run" in pe("window=30d", f"hydra.run.dir={name}").stderr
+    gate = pe("task=gate", "task.path=kept/evidence.json", "hydra.run.dir=kept")  # writes nothing there
+    assert gate.returncode == 3, gate.stderr
+
+
+def test_a_sweep_folder_with_the_results_of_another_sweep_is_refused(pe: Command, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    assert pe("-m", "window=30d", "hydra.sweep.dir=kept").returncode == 0
+    before = contents(work)
+    again = pe("-m", "window=90d", "hydra.sweep.dir=kept")
+    assert (again.returncode, again.stdout) == (1, "")
+    assert again.stderr.startswith("error  hydra.sweep.dir: kept holds "), again.stderr
+    assert "kept holds " in pe("window=30d", "hydra.run.dir=kept").stderr
+    assert contents(work) == before
+    for _ in range(2):
+        assert pe("task=collect", "task.path=kept").returncode == 0
+        assert contents(work) == before
+    (work / "kept" / "verdict.json").unlink()  # a sweep that died before it was collected is another sweep all the same
+    assert "kept holds sweep.json of another run or sweep" in pe("-m", "window=90d", "hydra.sweep.dir=kept").stderr
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_closed_stdout_or_stderr_changes_nothing_that_is_decided(pe: Command, tmp_path: Path, closed: str) -> None:
+    assert pe("window=30d", "hydra.run.dir=kept").returncode == 0
+    command = Path(sys.executable).parent / "policyengine"
+
+    def run(words: str) -> subprocess.CompletedProcess[str]:
+        script = ["sh", "-c", f"exec {command} {words} {closed}"]
+        env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path / "home")}
+        return subprocess.run(script, cwd=tmp_path / "work", env=env, capture_output=True, text=True, timeout=120, check=False)
+
+    for words, code in (
+        ("window=30d", 0),
+        ("task=gate task.path=kept/evidence.json", 3),
+        ("--version", 0),
+        ("--cfg job", 0),
+        ("nope=1", 1),
+    ):
+        result = run(words)
+        assert (result.returncode, "Traceback" in result.stderr) == (code, False), result.stderr
+    assert len(list((tmp_path / "work").glob("outputs/*/*/evidence.json"))) == 1
+
+
+def test_few_repetitions_say_how_little_they_prove(pe: Command) -> None:
+    """20 repetitions of which none is a hit leave a rate as uncertain as 3/20."""
+    said = pe("task=selftest", "task.reps=20", "task.only=[scale]").stdout.splitlines()
+    assert said[-2] == "20 repetitions: rates within +-15.0% at worst; the recorded runs use 2,000"

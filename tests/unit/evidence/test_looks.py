@@ -6,17 +6,20 @@ from datetime import date, timedelta
 from fractions import Fraction
 from math import ceil
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from policyengine.errors import ConfigError, DataError
+from policyengine.evidence.likeness import Weekly
 from policyengine.evidence.looks import (
     ALPHAS,
     Budget,
     LookRecord,
     OriginRecord,
     Schedule,
+    binding_budget,
     budget_key,
     budget_of,
     check_look,
@@ -248,6 +251,8 @@ def test_after_the_last_look_only_days_after_it_form_a_new_origin() -> None:
         (budget(LOOK), replace(later(2), looks_max=2), "look 2.looks_max"),
         (budget(LOOK), replace(later(2), effect="growth_at_es"), "look 2.effect"),
         (budget(LOOK, later(3)), later(2), "look 2.sessions"),
+        (budget(replace(LOOK, last_date=date(2020, 3, 27))), replace(LOOK, last_date=date(2020, 3, 28)), "look 1.last_date"),
+        (budget(replace(LOOK, last_date=date(2020, 3, 27))), LOOK, "look 1.last_date"),
     ],
 )
 def test_a_look_that_does_not_fit_the_budget_is_refused(found: Budget, look: LookRecord, place: str) -> None:
@@ -260,3 +265,44 @@ def test_looks_that_fit() -> None:
     check_look(budget(origin(date(2020, 1, 1))), LOOK)
     check_look(budget(LOOK), replace(LOOK, trial="q"))
     check_look(budget(LOOK), later(3))
+    pinned = budget(replace(LOOK, last_date=date(2020, 3, 27)))
+    check_look(pinned, replace(LOOK, last_date=date(2020, 3, 26)))
+    check_look(pinned, later(2, last_date=date(2020, 5, 8)))
+
+
+def moving(seed: int) -> Weekly:
+    returns = np.random.default_rng(seed).normal(0.0, 0.01, 30)
+    return Weekly(first_week=date(2020, 1, 6), returns=tuple(returns.tolist()))
+
+
+def test_a_budget_is_that_of_every_baseline_that_moves_alike() -> None:
+    ours, nudged = moving(1), replace(moving(1), returns=tuple(1.001 * r for r in moving(1).returns))
+    log = [replace(LOOK, budget="a", baseline=moving(9)), replace(LOOK, baseline=ours)]
+    assert binding_budget(log, "new", nudged) == budget(*log)
+    assert binding_budget(log, "new", moving(2)) == Budget(key="new", declared=None, looks=())
+    assert binding_budget(log, "new", None) == Budget(key="new", declared=None, looks=())
+    assert binding_budget([LOOK], "new", ours).key == "new"  # a record from before there were fingerprints: by its key alone
+    assert binding_budget([], "new", ours).key == "new"
+
+
+def test_the_own_key_binds_once_it_has_looks_and_else_the_earliest_budget() -> None:
+    ours = moving(1)
+    one, two = (replace(LOOK, budget=key, baseline=ours) for key in ("a", "b"))
+    assert binding_budget([one, two], "b", ours).key == "b"
+    assert binding_budget([two, one], "c", ours).key == "b"
+    declared = OriginRecord(budget="c", origin_date=date(2019, 1, 1), recorded_at="2026-01-01T00:00:00+00:00", run_id="r")
+    assert binding_budget([declared, one], "c", ours).key == "a"  # an origin declared beforehand keeps no budget in reserve
+    assert binding_budget([declared, one], "c", moving(2)).declared == date(2019, 1, 1)
+
+
+def test_the_earliest_budget_wins_though_a_later_look_of_it_is_the_one_alike() -> None:
+    ours = moving(1)
+    log = [replace(LOOK, baseline=moving(3)), replace(LOOK, budget="b", baseline=ours), later(2, baseline=ours)]
+    assert binding_budget(log, "new", ours).key == "k"
+
+
+def test_a_new_origin_keeps_the_fingerprints_from_before_it() -> None:
+    ours = moving(1)
+    looks = [later(k, baseline=ours) for k in (1, 2, 3, 4)]
+    renewed = binding_budget([*looks, origin(date(2022, 1, 3))], "new", ours)
+    assert (renewed.key, renewed.declared, renewed.looks) == ("k", date(2022, 1, 3), ())

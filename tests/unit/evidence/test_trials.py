@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from policyengine.errors import BrokenInvariant, ConfigError, DataError, OutputError
 from policyengine.evidence import trial_log
+from policyengine.evidence.likeness import Weekly
 from policyengine.evidence.looks import LookRecord, OriginRecord
 from policyengine.evidence.trial_log import (
     GENESIS,
@@ -164,6 +165,41 @@ def test_a_look_that_does_not_fit_is_not_written(state: Path) -> None:
     with pytest.raises(DataError, match="look 2.sessions: 91 does not fit"):
         append_look(state, replace(LOOK, number=2, sessions=91))
     assert log_of(state).read_bytes() == before
+
+
+def test_a_look_at_a_baseline_that_moves_alike_belongs_to_the_earlier_budget(state: Path) -> None:
+    """Two runs that begin at once: the second finds, under the lock, that the first has taken its look."""
+    ours = Weekly(first_week=date(2020, 1, 6), returns=tuple(0.01 * (-1) ** (i // 3) for i in range(30)))
+    look = replace(LOOK, budget="mine", baseline=ours, last_date=date(2020, 3, 27))
+    assert append_look(state, look) == look
+    assert read_log(state).records[-1] == look
+    nudged = replace(ours, returns=tuple(1.001 * r for r in ours.returns))
+    before = log_of(state).read_bytes()
+    with pytest.raises(DataError, match="look 1.budget: the looks of b_mine bind a baseline that moves alike; if another run"):
+        append_look(state, replace(look, budget="nudged", baseline=nudged))
+    assert log_of(state).read_bytes() == before
+    assert read_log(state).binding_budget("nudged", nudged) == read_log(state).budget("mine")
+
+
+def test_a_look_from_before_there_were_fingerprints_is_read(tmp_path: Path) -> None:
+    append_look(tmp_path, LOOK)
+    line = json.loads(log_of(tmp_path).read_text())
+    assert line.pop("baseline") is line.pop("last_date") is None
+    old = json.dumps(line, sort_keys=True, separators=(",", ":")).encode()
+    log_of(tmp_path).write_bytes(old + b"\n")
+    head_of(tmp_path).write_text(json.dumps({"count": 1, "hash": hashlib.sha256(old).hexdigest()}))
+    assert read_log(tmp_path).records == (LOOK,)
+    again = replace(LOOK, trial="q", last_date=date(2020, 3, 31))
+    assert append_look(tmp_path, again) == again
+
+
+def test_a_chained_fingerprint_that_is_none_blocks(state: Path) -> None:
+    ours = Weekly(first_week=date(2020, 1, 6), returns=(0.01,))
+    append_look(state, replace(LOOK, budget="mine", baseline=ours))
+    lines = lines_of(state)
+    for broken in (lines[-1].replace(b"2020-01-06", b"2020-01-07"), lines[-1].replace(b"[0.01]", b'["0.01"]')):
+        log_of(state).write_bytes(b"".join([*lines[:-1], broken]))
+        check_blocked(state, "trials.jsonl:6: is not a record of this log")
 
 
 def test_an_origin_is_declared_once_and_only_while_it_may(state: Path) -> None:
