@@ -36,8 +36,8 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 # Needs uv. The locks name no host and hold for every platform.
 LOCK := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate --python-version 3.11 pyproject.toml
 lock:
-	$(LOCK) --extra ledgers --extra joblib --group build -o requirements.lock
-	$(LOCK) --extra ledgers --extra joblib --group build --group dev -c requirements.lock -o requirements-dev.lock
+	$(LOCK) --extra ledgers --extra joblib --extra report --extra rollout --group build -o requirements.lock
+	$(LOCK) --extra ledgers --extra joblib --extra report --extra rollout --group build --group dev -c requirements.lock -o requirements-dev.lock
 
 clean:
 	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

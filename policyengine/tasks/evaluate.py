@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,9 @@ from policyengine.spec.task import EvaluateTask
 from policyengine.tasks.inputs import inputs, required, until
 from policyengine.tasks.run import Run
 
+DRAWN_BY = ("altair", "vl_convert")
+"""What a report needs besides; without it a run has none."""
+
 
 def evaluate(spec: Spec, task: EvaluateTask, run: Run) -> Mapping[str, Any]:
     """Make the evidence, decide, write everything, and return the artifact."""
@@ -62,10 +66,17 @@ def evaluate(spec: Spec, task: EvaluateTask, run: Run) -> Mapping[str, Any]:
     if spec.evidence.publish:
         write_json(run.canonical, stored)
         files["published"] = str(run.canonical)
+    drawn = task.report and not run.in_sweep and all(find_spec(name) is not None for name in DRAWN_BY)
+    if drawn:
+        files["report"] = _short(run.folder / "report.html")
     record = verdict_record(stored, files)
     write_json(run.folder / "verdict.json", record)
     write_json(run.folder / "run.json", _about(spec, run, made.evidence, run.clock() - started))
     _show(run, stored, record, made)
+    if drawn:
+        from policyengine.reporting.report import write_report  # noqa: PLC0415 - the verdict need not wait for it
+
+        write_report(run.folder)
     return stored
 
 
