@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
@@ -34,10 +35,11 @@ import policyengine
 from policyengine.errors import ConfigError, PolicyEngineError
 from policyengine.records import Stage, Verdict
 from policyengine.reporting.progress import Progress
+from policyengine.rollout.refusals import NotStarted
 from policyengine.spec.bind import bind, unknown
 from policyengine.spec.gate import GateSpec
 from policyengine.spec.root import Spec, bind_spec
-from policyengine.spec.task import CollectTask, EvaluateTask, GateTask, SelftestTask, TradeTask
+from policyengine.spec.task import CollectTask, EvaluateTask, GateTask, ResetTask, SelftestTask, TradeTask
 from policyengine.tasks.run import Run
 
 PACKAGE = Path(policyengine.__file__).resolve().parent
@@ -75,6 +77,9 @@ def main() -> None:
     try:
         code = _main(sys.argv[1:])
         sys.stdout.flush()
+    except NotStarted as error:
+        print(f"NOT STARTED  {error.code.name}: {error.why}\n  next: {error.code.value}     no orders were sent", file=sys.stderr)
+        code = error.exit_code
     except PolicyEngineError as error:
         print(f"error  {error}", file=sys.stderr)
         code = error.exit_code
@@ -195,7 +200,7 @@ def _execute(config: DictConfig, folder: Path, *, in_sweep: bool) -> int:
         spec = bind_spec(container)
     except ConfigError as error:
         raise type(error)(f"{_set_in(error.path)}: {error.path}", error.rule) from None
-    if not isinstance(spec.task, GateTask | CollectTask):  # these write nothing there
+    if isinstance(spec.task, EvaluateTask | TradeTask):  # the others write nothing there
         _refuse_taken(folder, "hydra.run.dir")
     with tempfile.TemporaryDirectory(prefix="policyengine-") as temporary:
         return _dispatch(spec, _run(spec, folder, Path(temporary), in_sweep=in_sweep))
@@ -205,26 +210,21 @@ def _dispatch(spec: Spec, run: Run) -> int:
     if run.in_sweep and not isinstance(spec.task, EvaluateTask):
         raise ConfigError("task", f"'{spec.task.KIND}' cannot be swept; only 'evaluate' can")
     match spec.task:
-        case EvaluateTask():
-            from policyengine.tasks.evaluate import evaluate  # noqa: PLC0415 - a mistake on the command line need not wait for NumPy
-
-            evaluate(spec, spec.task, run)
-            return 0
         case GateTask():
-            from policyengine.tasks.gate import gate  # noqa: PLC0415
+            from policyengine.tasks.gate import gate  # noqa: PLC0415 - a mistake on the command line need not wait for NumPy
 
             return EXIT[gate(spec, spec.task, run, lambda decision: _conclude(EXIT[decision.verdict])).verdict]
-        case TradeTask():
-            from policyengine.tasks.trade import trade  # noqa: PLC0415
-
-            trade(spec, spec.task, run)
-            return 0
         case SelftestTask():
             from policyengine.tasks.selftest import selftest  # noqa: PLC0415
 
             return 0 if all(row.ok for row in selftest(spec.task, run)) else 1
         case CollectTask():
             return _collect(Path(spec.task.path), spec.gate, spec.task.stage)
+        case task:
+            # Every other task is a function of its own name, and is done when it returns.
+            module = import_module(f"policyengine.tasks.{'kill' if isinstance(task, ResetTask) else task.KIND}")
+            getattr(module, task.KIND)(spec, task, run)
+            return 0
 
 
 def _conclude(code: int) -> None:
@@ -249,6 +249,8 @@ def _run(spec: Spec, folder: Path, temporary: Path, *, in_sweep: bool) -> Run:
         choices={k: str(v) for k, v in HydraConfig.get().runtime.choices.items()},
         say=(lambda _: None) if in_sweep else print,
         clock=time.monotonic,
+        now=lambda: datetime.now(UTC),
+        environment=os.environ,
         progress=Progress(sys.stderr, time.monotonic, enabled=watched),
     )
 
@@ -287,19 +289,7 @@ def _collect(folder: Path, gate: GateSpec, stage: Stage) -> int:
 def _composition_error(error: HydraException) -> ConfigError:
     """Hydra's own error as ours: what was misspelt, and what it may have meant."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
-        group, _, option = str(error.missing_cfg_file).rpartition("/")
-        folders = _user_folders(sys.argv[1:])
-        for file in (folder / group / f"{option.removesuffix('.yml')}.yml" for folder in folders):
-            if file.exists():
-                return ConfigError(str(file), f"is not read: only .yaml is; rename it to {file.stem}.yaml")
-        if not error.options:
-            known = sorted({file.stem for folder in (CONF, *folders) for file in (folder / group).glob("*.yaml")})
-            return ConfigError(
-                group or "--config-name", f"there is no file {option.removesuffix('.yaml')}.yaml; known: {', '.join(known) or 'none'}"
-            )
-        near = difflib.get_close_matches(option, error.options, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(error.options))}"
-        return ConfigError(group, f"unknown option '{option}'; {hint}")
+        return _missing_file(str(error.missing_cfg_file), error.options or ())
     text = _first_line(error)
     if isinstance(error, OverrideParseException):
         return ConfigError(f"command line: {error.override}", text)
@@ -308,13 +298,29 @@ def _composition_error(error: HydraException) -> ConfigError:
         known = [str(k) for k in cause.parent_node] if isinstance(cause.parent_node, DictConfig) else []
         near = difflib.get_close_matches(str(cause.key), known, n=1)
         return ConfigError(
-            str(cause.full_key),
-            f"unknown key '{cause.key}'; " + (f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"),
+            str(cause.full_key), f"unknown key '{cause.key}'; " + (f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}")
         )
     groups = sorted(p.name for p in CONF.iterdir() if p.is_dir())
     name = text.split("'")[1] if text.count("'") >= 2 else ""
     near = difflib.get_close_matches(name, groups, n=1)
     return ConfigError("", text + (f" Did you mean '{near[0]}'?" if near else ""))
+
+
+def _missing_file(name: str, options: Sequence[str]) -> ConfigError:
+    """No file for option `name` of a group that has `options`, or for the top file, which has none."""
+    group, _, option = name.rpartition("/")
+    folders = _user_folders(sys.argv[1:])
+    for file in (folder / group / f"{option.removesuffix('.yml')}.yml" for folder in folders):
+        if file.exists():
+            return ConfigError(str(file), f"is not read: only .yaml is; rename it to {file.stem}.yaml")
+    if not options:
+        known = sorted({file.stem for folder in (CONF, *folders) for file in (folder / group).glob("*.yaml")})
+        there_is = ", ".join(known) or "none"
+        return ConfigError(group or "--config-name", f"there is no file {option.removesuffix('.yaml')}.yaml; known: {there_is}")
+    near = difflib.get_close_matches(option, options, n=1)
+    return ConfigError(
+        group, f"unknown option '{option}'; " + (f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(options))}")
+    )
 
 
 def _set_in(path: str) -> str:

@@ -62,6 +62,15 @@ class Stage(StrEnum):
     LIVE = "live"
 
 
+class Mode(StrEnum):
+    """What is asked of the candidate's sizes: nothing, to be computed and logged, to act on a slice, to act."""
+
+    OFF = "off"
+    SHADOW = "shadow"
+    CANARY = "canary"
+    LIVE = "live"
+
+
 class Severity(StrEnum):
     """What a failed data check does: stop the run, or be shown and block promotion where the gate says so."""
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,8 @@ def run_in(tmp_path: Path) -> Callable[..., Run]:
             choices={"source": "demo"},
             say=(said if said is not None else []).append,
             clock=lambda: 0.0,
+            now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
+            environment={},
             progress=Progress(sys.stderr, lambda: 0.0, enabled=False),
         )
 

@@ -94,7 +94,7 @@ class Cycle:
         periods_per_year: int,
         clock: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        symbols = stream.rows.symbols
+        symbols = self.symbols = stream.rows.symbols
         self._policies = tuple(policies)
         self._asked = asked
         gross = [policy.limits.gross_max_frac if policy.limits.enabled else 1.0 for policy in policies]

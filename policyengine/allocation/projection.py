@@ -20,6 +20,7 @@ This module works on groups; instruments are behind `Terms`: lists of floats or 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -64,10 +65,10 @@ class Curvature(NamedTuple, Generic[N]):
 
 
 class Terms(Protocol[N]):
-    """One request reduced to what can bind: n instruments in canonical order, m groups with the tightest first."""
+    """One request reduced to what can bind: m groups, the tightest first, and n instruments, those of a group in canonical order."""
 
     @property
-    def caps(self) -> list[N]:
+    def caps(self) -> Sequence[N]:
         """(m,) > 0 and finite."""
 
     @property
@@ -170,9 +171,10 @@ def _safe_round(p: Terms[N], mu: list[N], *, backwards: bool) -> tuple[list[N], 
 
 def is_sharp(p: Terms[N], point: Point[N]) -> bool:
     """Whether no cap is passed and every group with a multiplier is at its cap, to `sharp` of the cap."""
-    sharp = p.accuracy.sharp
-    for excess, cap, mu, low in zip(point.excess, p.caps, point.mu, p.low, strict=True):
-        if not excess <= sharp * cap or (mu > low and excess < -sharp * cap):
+    sharp, caps, mu, low = p.accuracy.sharp, p.caps, point.mu, p.low
+    for k, excess in enumerate(point.excess):
+        most = sharp * caps[k]
+        if not excess <= most or (excess < -most and mu[k] > low[k]):
             return False
     return True
 

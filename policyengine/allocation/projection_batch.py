@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from policyengine.allocation.feasibility import Layout, Row, boxed_rows, passed_rows
+from policyengine.allocation.feasibility import Layout, bounds_of, boxed_rows, passed_rows
 from policyengine.allocation.projection import FIT_STEPS, NEWTON_STEPS, ROUNDS, Accuracy
 from policyengine.allocation.projection_row import Metric, accuracy_of, solve_row
 from policyengine.allocation.projection_wide import solve_wide
@@ -99,8 +99,8 @@ def _project_chunk(w: Floats, upper: Floats, caps: Floats, layout: Layout, metri
     at = at[rows]
     out[at] = solved
     for r in at[~sharp]:
-        row = Row(w[r].tolist(), upper[r].tolist(), caps[r].tolist())
-        out[r] = solve_row(row, layout, x[r].tolist(), np.flatnonzero(over[r]).tolist(), metric).x
+        bounds = bounds_of(layout, upper[r].tolist(), caps[r].tolist())
+        out[r] = solve_row(w[r].tolist(), bounds, x[r].tolist(), np.flatnonzero(over[r]).tolist(), metric).x
     return out
 
 

@@ -7,15 +7,20 @@ in the same order, which is why both return the same bits.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Context, Decimal, localcontext
 from functools import lru_cache
 from typing import Any, Generic, Literal, NamedTuple, Protocol, Self, TypeVar
 
-from policyengine.allocation.feasibility import Layout, Row
+import numpy as np
+from numpy.typing import NDArray
+
+from policyengine.allocation.feasibility import Bounds
 from policyengine.allocation.projection import FIT_STEPS, Accuracy, Curvature, N, Point, Terms, solve
 from policyengine.errors import BrokenInvariant
 
+Floats = NDArray[np.float64]
 Metric = Literal["proportional", "euclidean"]
 
 SHARP = 1e-13
@@ -50,12 +55,12 @@ class ListTerms(Generic[N]):
     y: list[N]
     """(n,) q less the multipliers already taken off."""
     d: list[N]
-    """(n,) how fast an exposure gives way, > 0."""
+    """(n,) how fast an exposure gives way, > 0 in a group."""
     upper: list[N]
-    """(n,) > 0, may be infinite."""
+    """(n,) > 0 in a group, may be infinite."""
     members: tuple[list[int], ...]
-    """Per group, the instruments it holds, ascending."""
-    caps: list[N]
+    """Per group, the instruments with an exposure that it holds, in canonical order."""
+    caps: Sequence[N]
     low: list[N]
     accuracy: Accuracy[N]
     start: list[N] | None
@@ -104,22 +109,23 @@ class ListTerms(Generic[N]):
 
     def curvature(self, point: Point[N]) -> Curvature[N]:
         """See `Terms`."""
-        m, accuracy = len(self.caps), self.accuracy
-        owners: list[list[int]] = [[] for _ in self.y]
-        for k, group in enumerate(self.members):
+        x, y, d, upper, accuracy = point.x, self.y, self.d, self.upper, self.accuracy
+        free = [[i for i in group if 0 < x[i] < upper[i]] for group in self.members]
+        held = [frozenset(group) for group in free]
+        hessian, slack = [], []
+        for j, (group, cap) in enumerate(zip(free, self.caps, strict=True)):
+            row = [accuracy.zero] * len(free)
+            for k in range(j, len(free)):
+                other, total = held[k], accuracy.zero
+                for i in group:
+                    if i in other:
+                        total += d[i]
+                row[k] = total
+            size = accuracy.zero
             for i in group:
-                owners[i].append(k)
-        hessian = [[accuracy.zero] * m for _ in range(m)]
-        scale = [accuracy.zero] * m
-        for x, y, d, u, owned in zip(point.x, self.y, self.d, self.upper, owners, strict=True):
-            if 0 < x < u:
-                size = d * abs(y)
-                for at, j in enumerate(owned):
-                    scale[j] += size
-                    row = hessian[j]
-                    for k in owned[at:]:
-                        row[k] += d
-        slack = [accuracy.sharp * cap + accuracy.noise * size for cap, size in zip(self.caps, scale, strict=True)]
+                size += d[i] * abs(y[i])
+            hessian.append(row)
+            slack.append(accuracy.sharp * cap + accuracy.noise * size)
         return Curvature(hessian, slack)
 
     def kinks(self, mu: list[N], step: list[N]) -> list[N]:
@@ -161,12 +167,12 @@ class ListTerms(Generic[N]):
         return x
 
     def _excess(self, x: list[N]) -> list[N]:
-        excess, zero = [], self.accuracy.zero
-        for group, cap in zip(self.members, self.caps, strict=True):
-            total = zero
+        excess, caps = [], self.caps
+        for k, group in enumerate(self.members):
+            total = self.accuracy.zero
             for i in group:
                 total += x[i]
-            excess.append(total - cap)
+            excess.append(total - caps[k])
         return excess
 
 
@@ -176,10 +182,11 @@ def _fit(mine: list[tuple[N, N, N]], cap: N, low: N, accuracy: Accuracy[N]) -> N
     Newton's method on a falling piecewise linear function, kept inside a bracket by halving; if that takes too long, the kinks.
     """
     weighted = weight = zero = accuracy.zero
-    left, right = low, max([a for _, a, _ in mine])
+    left = right = low
     for d, a, _ in mine:
         weighted += d * a
         weight += d
+        right = a if a > right else right  # noqa: FURB136 - speed
     sharp, noise = accuracy.sharp * cap, accuracy.noise
     t = (weighted - cap) / weight
     if not left < t < right:
@@ -281,32 +288,21 @@ def _minimise_in_decimals(p: ListTerms[float]) -> tuple[list[float], list[float]
     return p.no_more([float(v) for v in point.x]), [float(v) for v in point.mu]
 
 
-def solve_row(row: Row, layout: Layout, x: list[float], over: list[int], metric: Metric) -> Solved[list[float]]:
+def solve_row(w: list[float], bounds: Bounds, x: list[float], over: list[int], metric: Metric) -> Solved[Floats]:
     """The nearest point, where the groups `over` are passed by the boxed request `x`; only they can bind, for nothing grows."""
-    w, upper, rank, caps = row.w, row.upper, layout.rank, row.caps
-    names = sorted([i for i, v in enumerate(x) if v > 0], key=w.__getitem__)
-    asked = [w[i] for i in names]
-    if len(set(asked)) < len(asked):
-        names.sort(key=lambda i: (w[i], upper[i], rank[i]))
-    start = [x[i] for i in names]
-    place = [-1] * len(x)
-    for p, i in enumerate(names):
-        place[i] = p
+    names = sorted(bounds.order, key=w.__getitem__)
+    if not all(x):
+        names = [i for i in names if x[i] > 0]
     slots = []
     for k in over:
-        group = [p for i in layout.members[k] if (p := place[i]) >= 0]
-        group.sort()
-        total = 0.0
-        for p in group:
-            total += start[p]
-        slots.append((caps[k] / total, k, group))
+        held, cap, total = bounds.layout.members[k], bounds.caps[k], 0.0
+        group = [i for i in names if i in held]
+        for i in group:
+            total += x[i]
+        slots.append((cap / total, k, cap, group))
     slots.sort()
-    _, order, groups = zip(*slots, strict=True)
-    ones = [1.0] * len(asked)
-    q, d = (ones, asked) if metric == "proportional" else (asked, ones)
-    limits = [caps[k] for k in order]
-    found, mu = minimise(ListTerms(q, d, [upper[i] for i in names], groups, limits, [0.0] * len(order), accuracy_of(len(x)), start))
-    x = list(x)
-    for i, v in zip(names, found, strict=True):
-        x[i] = v
-    return Solved(x, order, mu)
+    _, order, caps, groups = zip(*slots, strict=True)
+    ones, low = [1.0] * len(w), [0.0] * len(order)
+    y, d = (ones, w) if metric == "proportional" else (w, ones)
+    found, mu = minimise(ListTerms(y, d, bounds.upper, groups, caps, low, accuracy_of(len(w)), x))
+    return Solved(np.array(found), order, mu)

@@ -11,7 +11,7 @@ the peak; budgets and P&L are in base currency. Unknown is NaN, and never enlarg
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -110,6 +110,10 @@ class Scaling:
     max_scale: Floats
     ewma_lambda: Floats
     min_sessions: NDArray[np.int64]
+
+    def of(self, policy: int) -> Scaling:
+        """The scaler of one of the policies alone."""
+        return Scaling(**{f.name: getattr(self, f.name)[policy : policy + 1] for f in fields(self)})
 
 
 def scaling_of(specs: Sequence[ScalerSpec]) -> Scaling:

@@ -15,13 +15,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from policyengine.allocation.barbell import BindingLimit, UnmetLimit, binding_limits, refuse_request, unmet_limits
 from policyengine.allocation.constraints import Constraints, constraints
-from policyengine.allocation.feasibility import Layout, Row, boxed, boxed_rows, layout_of, passed, passed_rows
+from policyengine.allocation.feasibility import Bounds, Layout, bounds_of, boxed, boxed_rows, layout_of, passed, passed_rows
 from policyengine.allocation.projection_batch import SMALL, project_rows
 from policyengine.allocation.projection_row import Metric, Solved, solve_row
 from policyengine.allocation.projection_wide import solve_wide
@@ -199,27 +200,24 @@ def _read(
         raise ConfigError("metric", f"{metric!r} is neither 'proportional' nor 'euclidean'")
     if requests.ndim != dimensions or matrix.ndim != 2:
         raise ConfigError("", f"w has {requests.ndim} dimensions where {dimensions} are expected, groups {matrix.ndim} where 2 are")
-    (m, n), batch = matrix.shape, requests.shape[:-1]
-    if requests.shape[-1] != n or limits.shape not in ((n,), (*batch, n)) or caps.shape not in ((m,), (*batch, m)):
-        raise ConfigError("", f"shapes w {requests.shape}, upper {limits.shape}, group_upper {caps.shape} do not fit groups {matrix.shape}")
-    layout = layout_of(matrix.shape, matrix.dtype.str, matrix.tobytes())
+    (m, n), shape = matrix.shape, requests.shape
+    if shape[-1] != n or limits.shape not in ((n,), shape) or caps.shape not in ((m,), (*shape[:-1], m)):
+        raise ConfigError("", f"shapes w {shape}, upper {limits.shape}, group_upper {caps.shape} do not fit groups {matrix.shape}")
+    layout = layout_of((m, n), matrix.dtype, matrix.tobytes())
     if requests.size > SMALL or dimensions > 1:
         _refuse_values(requests, limits, caps)
     return requests, limits, caps, layout
 
 
-def _row(request: Floats, limits: Floats, caps: Floats) -> Row:
-    """The arrays as lists, checked entry by entry: for few entries faster than by arrays."""
-    row = Row(request.tolist(), limits.tolist(), caps.tolist())
-    # NaN fails every comparison.
-    for v in row.w:
-        if not -LARGEST <= v <= LARGEST:
-            _refuse_values(request, limits, caps)
-    for bounds in (row.upper, row.caps):
-        for v in bounds:
-            if not v >= 0:
-                _refuse_values(request, limits, caps)
-    return row
+@lru_cache(maxsize=16)
+def _bounds(layout: Layout, upper: bytes, caps: bytes) -> Bounds:
+    """Caps given as bytes, so that those that come again with the next request are checked and listed once."""
+    limits, most = np.frombuffer(upper), np.frombuffer(caps)
+    bounds = limits.tolist(), most.tolist()
+    # One by one: for few entries faster than by arrays. NaN fails every comparison.
+    if not all(v >= 0 for values in bounds for v in values):
+        _refuse_values(np.empty(0), limits, most)
+    return bounds_of(layout, *bounds)
 
 
 def _refuse_values(requests: Floats, limits: Floats, caps: Floats) -> None:
@@ -235,13 +233,15 @@ def _refuse_values(requests: Floats, limits: Floats, caps: Floats) -> None:
 def _nearest(request: Floats, limits: Floats, caps: Floats, layout: Layout, metric: Metric) -> Solved[Floats]:
     if request.size > SMALL:
         return _nearest_wide(request, limits, caps, layout, metric)
-    row = _row(request, limits, caps)
-    x = boxed(row, layout)
-    over = passed(x, row.caps, layout)
+    bounds, w = _bounds(layout, limits.tobytes(), caps.tobytes()), request.tolist()
+    # No entry is larger than the length of the whole; NaN fails every comparison.
+    if not math.hypot(*w) <= LARGEST:
+        _refuse_values(request, limits, caps)
+    x = boxed(w, bounds)
+    over = passed(x, bounds)
     if over:
-        solved = solve_row(row, layout, x, over, metric)
-        return Solved(np.array(solved.x), solved.over, solved.mu)
-    return Solved(request.copy() if x == row.w else np.array(x), (), [])
+        return solve_row(w, bounds, x, over, metric)
+    return Solved(request.copy() if x == w else np.array(x), (), [])
 
 
 def _nearest_wide(request: Floats, limits: Floats, caps: Floats, layout: Layout, metric: Metric) -> Solved[Floats]:

@@ -19,7 +19,8 @@ class Evidence:
     `source_key` is the identity of the data, which later days, another folder or another name of a file do not change.
     `breaches` counts sessions that ended above an enforced limit, None where positions are unknown; `audited_frac` is the
     share of fills that name their signal, by arm; `notes` say what this kind of evidence cannot show; `tables` are columns
-    to store, by file name; `counts` are facts for the record; `reconciliation` says by arm what limits took; `seconds` what deciding cost each arm, empty where it was not timed.
+    to store, by file name; `counts` are facts for the record; `reconciliation` says by arm what limits took; `seconds` what deciding
+    cost each arm, empty where it was not timed.
     """
 
     kind: str

@@ -57,7 +57,7 @@ def replay_evidence(
     reconciled = reconciliation(panel, cycle, curves)
     return Evidence(
         kind="replay",
-        source_key=_source_key(panel),
+        source_key=source_key(panel),
         baseline=series[0],
         candidate=series[1],
         breaches=int(curves.breach.sum()),
@@ -95,7 +95,7 @@ def cash_rate(panel: PricePanel, symbol: str | None) -> Floats:
     return np.where(np.isfinite(rate), rate, 0.0)
 
 
-def _source_key(panel: PricePanel) -> str:
+def source_key(panel: PricePanel) -> str:
     """SHA-256 over the first sessions, the symbols that trade on them, and their prices relative to the first of each.
 
     Relative and to six digits, so that a series that is adjusted again from its end stays the same source.

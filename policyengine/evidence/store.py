@@ -157,7 +157,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) < len(pairs):
         keys = [k for k, _ in pairs]
-        raise ValueError(f"key '{next(k for k in keys if keys.count(k) > 1)}' stands twice")
+        raise ValueError(f"key {next(k for k in keys if keys.count(k) > 1)!a} stands twice")
     return result
 
 

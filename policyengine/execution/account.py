@@ -57,6 +57,7 @@ class Fold:
         self._positions: dict[str, Position] = {}
         self._payload: Mapping[str, Any] | None = None
         self.orders: dict[str, Record] = {}
+        self.history: dict[date, Mapping[str, Any]] = {}
         self.accrued: dict[str, Record] = {}
         self.session: str | None = None
         """The session that is open: it has orders or interest, and is not closed."""
@@ -81,6 +82,7 @@ class Fold:
             case "session":
                 self._settle()
                 self.session, self.last_session, self._payload = None, record["session"], record["payload"]
+                self.history[date.fromisoformat(record["session"])] = record["payload"]
                 self.closed = self.now()
             case "recovery":
                 pass

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
@@ -147,6 +147,24 @@ class PaperBroker:
     def account(self, *, closed_only: bool = False) -> Account:
         """The account now, or as of the last closed session: without the orders and the interest of the one that is open."""
         return self._fold.closed if closed_only else self._fold.now()
+
+    def knows(self, client_order_id: str) -> bool:
+        """Whether an order of this id is recorded."""
+        return client_order_id in self._fold.orders
+
+    def open_session(self) -> date | None:
+        """The session that has orders or interest and is not closed: one that was cut short, or that runs."""
+        return None if self._fold.session is None else date.fromisoformat(self._fold.session)
+
+    def history(self) -> Mapping[date, Mapping[str, Any]]:
+        """What every closed session was closed with, in order."""
+        return self._fold.history
+
+    def traded(self) -> Iterator[tuple[date, str, float]]:
+        """Session, symbol and signed filled quantity of every order that filled at all, in order."""
+        for record in self._fold.orders.values():
+            if record["fill"]["quantity"] != 0.0:
+                yield date.fromisoformat(record["order"]["session"]), record["order"]["symbol"], record["fill"]["quantity"]
 
     def submit(self, order: Order, price: float | None) -> Fill:
         """Fill `order` at `price`, in base currency per unit, or refuse it; either is durable when this returns.

@@ -1,9 +1,9 @@
 """An append-only file of records: what was acknowledged survives a crash, and what was changed afterwards shows.
 
-`journal.jsonl` holds one JSON record a line. Each carries `seq`, the number of its line counted from 1, and as `previous` the SHA-256
-of the exact bytes of the line before, without its newline. A record is acknowledged once it is written and synced, by one write and
-one fsync. `head.json` counts the records and holds the hash of the last, as of opening and of each `seal`; it shows when lines are
-missing from the end. One writer at a time holds `lock`, from opening to closing.
+How records are chained, in one file or in several segments, is said in `chain`. A record is acknowledged once it is written and synced,
+all that are appended together by one write and one fsync. `head.json` counts the records and holds the hash of the last, as of opening,
+of each `seal` and of each new segment; it shows when lines or segments are missing from the end. A new segment is written aside and
+renamed, so that it holds its first records whole or does not exist. One writer at a time holds `lock`, from opening to closing.
 
 | found | then |
 |---|---|
@@ -18,24 +18,17 @@ What it cannot see: the last record changed, or the last ones dropped, before a 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from policyengine.errors import BrokenInvariant, DataError, OutputError, PolicyEngineError
+from policyengine.errors import BrokenInvariant, OutputError, PolicyEngineError
+from policyengine.execution.chain import GENESIS, HEAD, Chain, Head, JournalBroken, Record, digest_of, of_kind, parsed, read_head, segment
 
-GENESIS = "0" * 64
-"""Stands for the hash of the line before the first."""
-
-Record = dict[str, Any]
-
-
-class JournalBroken(DataError):
-    """A journal was edited, cut, reordered or deleted. Nothing is decided on it."""
+__all__ = ["GENESIS", "Journal", "JournalBroken", "JournalLocked", "Record", "reported"]
 
 
 class JournalLocked(PolicyEngineError):
@@ -50,56 +43,82 @@ class Journal:
     A forked child shares the lock: start processes by spawn.
     """
 
-    def __init__(self, folder: Path, first: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, first: Mapping[str, Any], *, segment_bytes: int | None = None) -> None:
         """Open the journal in `folder`, or begin it with the record `first`; mend what a crash left.
+
+        Where a segment would grow beyond `segment_bytes`, the next one is begun; None never begins one.
 
         Raises:
             JournalLocked: another writer has it.
             JournalBroken: it does not verify; nothing was written.
             OutputError: the folder cannot be read or written.
         """
-        self.path = folder / "journal.jsonl"
-        self._head_path = folder / "head.json"
-        self._writable = True
-        with ExitStack() as opened, _reported(self.path):
+        self.path = segment(folder, 1)
+        self._folder, self._segment_bytes = folder, segment_bytes
+        self.writable = True
+        """Until a write fails, or the journal is closed."""
+        self._path, self._file, self._left = self.path, -1, (0, 0)
+        with ExitStack() as opened, reported(self.path):
             _make(folder)
             opened.callback(os.close, _lock(folder / "lock"))
-            head = self._read_head()
-            if not self.path.exists():
-                self._begin(head, first)
-                head = self._read_head()
-            self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-            opened.callback(os.close, self._file)
-            found, hashes, torn = _verified(self.path)
-            self._check_head(head, hashes)
-            self._count, self._last = len(hashes), hashes[-1]
-            self._mend(found, torn)
+            chain = _walked(folder)
+            if not chain.segments:
+                # Head before journal, so that a journal without a head is never a crash.
+                _replace_head(folder, Head(count=0, hash=GENESIS))
+                _replace(self.path, _line({"seq": 1, "previous": GENESIS, **first}) + b"\n")
+                chain = _walked(folder)
+            self.head = Head(count=chain.count, hash=chain.hash)
+            self._open(chain.segments[-1])
+            opened.callback(lambda: os.close(self._file))
+            self._mend(chain.torn)
             os.fsync(self._file)  # a killed writer may have left a whole record that never was synced
             self.seal()
-            self.found: tuple[Record, ...] = tuple(found)
             self._close = opened.pop_all().close
+
+    @property
+    def found(self) -> tuple[Record, ...]:
+        """Every record, read again.
+
+        Raises:
+            JournalBroken: it does not verify, or a line is no record.
+            OutputError: it cannot be read.
+        """
+        with reported(self.path):
+            return tuple(Chain(self._folder).records())
 
     def append(self, record: Mapping[str, Any]) -> Record:
         """Write `record` durably; returns what a reader of the journal will find. Its values must come back from JSON as they are.
 
         Raises:
             BrokenInvariant: the record is not plain JSON: a number is not finite, a key not a text, a tuple for a list.
+            JournalBroken: the file is no longer as this process left it; nothing was written.
             OutputError: it could not be written and may or may not stand; nothing more can be, until the journal is opened again.
         """
-        if not self._writable:
-            raise OutputError(f"{self.path}: a write failed before; open it again to see what was kept")
-        whole = {"seq": self._count + 1, "previous": self._last, **record}
-        line = _line(whole)
-        stored: Record = json.loads(line)
-        if stored != whole:
-            raise BrokenInvariant("a record is not plain JSON: it holds a key that is not a text, or a tuple for a list")
-        self._writable = False
-        with _reported(self.path):
-            _write(self._file, line + b"\n")
-            os.fsync(self._file)
-        self._writable = True
-        self._count, self._last = self._count + 1, _hash(line)
-        return stored
+        return self.append_many([record])[0]
+
+    def append_many(self, records: Iterable[Mapping[str, Any]]) -> tuple[Record, ...]:
+        """Write `records` in turn, by one write and one fsync; where that fails, any number of them may stand, the first ones.
+
+        Raises:
+            As `append`.
+        """
+        if not self.writable:
+            raise OutputError(f"{self._path}: a write failed before; open it again to see what was kept")
+        head, lines, stored = self.head, [], []
+        for record in records:
+            whole = {"seq": head.count + 1, "previous": head.hash, **record}
+            line = _line(whole)
+            found = parsed(line)
+            if found != whole or len(whole) != len(record) + 2:
+                raise BrokenInvariant(
+                    "a record is not plain JSON: it holds a key that is no text or is the journal's own, or a tuple for a list"
+                )
+            head = Head(count=head.count + 1, hash=digest_of(line))
+            lines.append(line + b"\n")
+            stored.append(found)
+        if lines:
+            self._write(b"".join(lines), head)
+        return tuple(stored)
 
     def seal(self) -> None:
         """Let the head count every record written so far.
@@ -107,78 +126,66 @@ class Journal:
         Raises:
             OutputError: the head cannot be written.
         """
-        head = {"count": self._count, "hash": self._last}
-        with _reported(self._head_path):
-            if self._read_head() != head:
-                _replace(self._head_path, _line(head) + b"\n")
+        with reported(self._folder / HEAD):
+            if read_head(self._folder) != self.head:
+                _replace_head(self._folder, self.head)
 
     def close(self) -> None:
         """Let another writer have it."""
-        self._writable = False
+        self.writable = False
         self._close()
 
-    def _begin(self, head: Record | None, first: Mapping[str, Any]) -> None:
-        """Head before journal, so that a journal without a head is never a crash."""
-        if head is not None and head["count"] > 0:
-            raise JournalBroken(f"{self.path}:1", f"does not exist, but {self._head_path} counts {head['count']} records: it was deleted")
-        _replace(self._head_path, _line({"count": 0, "hash": GENESIS}) + b"\n")
-        _replace(self.path, _line({"seq": 1, "previous": GENESIS, **first}) + b"\n")
+    def _write(self, content: bytes, head: Head) -> None:
+        """Write the lines that lead from the head to `head`."""
+        self.writable = False
+        with reported(self._path):
+            stands = self._path.stat()
+            if (stands.st_ino, stands.st_size) != self._left:
+                raise JournalBroken(str(self._path), "is no longer as this process left it: it was written, cut or replaced by another")
+            full = self._segment_bytes is not None and stands.st_size + len(content) > self._segment_bytes
+            if full:
+                path = segment(self._folder, self.head.count + 1)
+                _replace(path, content)
+                os.close(self._file)
+                self._open(path)
+            else:
+                _write(self._file, content)
+                os.fsync(self._file)
+                self._left = (stands.st_ino, stands.st_size + len(content))
+        self.head = head
+        if full:
+            self.seal()
+        self.writable = True
 
-    def _read_head(self) -> Record | None:
-        try:
-            value = json.loads(self._head_path.read_bytes())
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
-            raise JournalBroken(f"{self._head_path}:1", f"is not a head: {error}") from error
-        match value:
-            case {"count": int(count), "hash": str()} if count >= 0:
-                return dict(value)
-        raise JournalBroken(f"{self._head_path}:1", "is not a head: a count of records and the hash of the last")
+    def _open(self, path: Path) -> None:
+        self._path, self._file = path, os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        stands = os.fstat(self._file)
+        self._left = (stands.st_ino, stands.st_size)
 
-    def _check_head(self, head: Record | None, hashes: list[str]) -> None:
-        if head is None:
-            raise JournalBroken(f"{self._head_path}:1", f"does not exist, but {self.path} does: it was deleted")
-        count = head["count"]
-        if len(hashes) < max(count, 1):
-            rule = f"is not there: {len(hashes)} whole records stand of {max(count, 1)} acknowledged"
-            raise JournalBroken(f"{self.path}:{len(hashes) + 1}", rule)
-        if count and hashes[count - 1] != head["hash"]:
-            raise JournalBroken(f"{self.path}:{count}", f"is not the record that {self._head_path.name} holds: it was changed")
-
-    def _mend(self, found: list[Record], torn: bytes) -> None:
+    def _mend(self, torn: bytes) -> None:
         """Move a torn line aside and cut it off; record every such file that no record names, also one that a crash kept from it."""
-        folder = self.path.parent
+        for unfinished in (path for pattern in (".journal*", ".head*", ".torn*") for path in self._folder.glob(pattern)):
+            unfinished.unlink()
         if torn:
-            _replace(folder / f"torn-{self._count + 1}-{_hash(torn)[:12]}.bin", torn)
-            os.ftruncate(self._file, os.fstat(self._file).st_size - len(torn))
+            inode, size = self._left
+            _replace(self._folder / f"torn-{self.head.count + 1}-{digest_of(torn)[:12]}.bin", torn)
+            os.ftruncate(self._file, size - len(torn))
             os.fsync(self._file)
+            self._left = (inode, size - len(torn))
+        aside = sorted(self._folder.glob("torn-*.bin"))
+        found = Chain(self._folder).records(of_kind("recovery")) if aside else ()
         noted = {record["file"] for record in found if record.get("kind") == "recovery"}
-        for aside in sorted(folder.glob("torn-*.bin")):
-            if aside.name not in noted:
-                content = aside.read_bytes()
-                found.append(self.append({"kind": "recovery", "file": aside.name, "size": len(content), "sha256": _hash(content)}))
+        for path in aside:
+            if path.name not in noted:
+                content = path.read_bytes()
+                self.append({"kind": "recovery", "file": path.name, "size": len(content), "sha256": digest_of(content)})
 
 
-def _verified(path: Path) -> tuple[list[Record], list[str], bytes]:
-    """Records, the hash of each line, and the bytes after the last newline."""
-    *lines, torn = path.read_bytes().split(b"\n")
-    decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
-    records, hashes, previous = [], [], GENESIS
-    for number, line in enumerate(lines, start=1):
-        try:
-            record = decode(line.decode())
-            seq, chained = record["seq"], record["previous"]
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise JournalBroken(f"{path}:{number}", f"is not a record of a journal: {type(error).__name__} {error}") from error
-        if chained != previous:
-            raise JournalBroken(f"{path}:{number}", "'previous' is not the hash of the line before: that line, or this one, was changed")
-        if seq != number:
-            raise JournalBroken(f"{path}:{number}", f"seq {seq} is not the number of the line")
-        previous = _hash(line)
-        records.append(record)
-        hashes.append(previous)
-    return records, hashes, torn
+def _walked(folder: Path) -> Chain:
+    chain = Chain(folder)
+    for _ in chain.lines():
+        pass
+    return chain
 
 
 def _line(value: Mapping[str, Any]) -> bytes:
@@ -186,14 +193,6 @@ def _line(value: Mapping[str, Any]) -> bytes:
         return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
     except (ValueError, TypeError) as error:
         raise BrokenInvariant(f"a record cannot be written as JSON: {error}") from error
-
-
-def _hash(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a number")
 
 
 def _make(folder: Path) -> None:
@@ -220,6 +219,10 @@ def _write(handle: int, content: bytes) -> None:
         left = left[os.write(handle, left) :]
 
 
+def _replace_head(folder: Path, head: Head) -> None:
+    _replace(folder / HEAD, _line({"count": head.count, "hash": head.hash}) + b"\n")
+
+
 def _replace(path: Path, content: bytes) -> None:
     """Write `path` whole or not at all. The temporary name is always the same: only the holder of the lock writes."""
     temporary = path.with_name(f".{path.name}")
@@ -242,7 +245,8 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _reported(path: Path) -> Iterator[None]:
+def reported(path: Path) -> Iterator[None]:
+    """Give an error of the operating system the name of `path`; OutputError."""
     try:
         yield
     except OSError as error:

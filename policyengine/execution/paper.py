@@ -6,7 +6,7 @@ A session that was cut short is run again from there: it comes to the same order
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date
 from typing import Any
@@ -31,39 +31,43 @@ Floats = NDArray[np.float64]
 
 @dataclass(slots=True, kw_only=True)
 class Desk:
-    """Submits one account's orders; `done` holds what became of those of the last session, in the order submitted."""
+    """Submits one account's orders; `done` holds what became of those of the last session, in the order submitted.
+
+    `announce` hears of a session's orders before the first is sent. While `stopped` says so nothing is opened any more: only what
+    reduces a position is sent, and what was sent before the process began again is looked up.
+    """
 
     broker: PaperBroker
     execution: ExecutionSpec
     account: str
     symbols: Sequence[str]
     sessions: Sequence[date]
+    announce: Callable[[Orders, Day], None] = lambda *_: None
+    stopped: Callable[[], bool] = lambda: False
     decision: str = ""
     done: tuple[Fill, ...] = ()
 
     def fill(self, book: Book, nav: Floats, orders: Orders, day: Day) -> tuple[Book, Fills]:
         """Submit the orders of a session: what frees cash first, then by symbol, so that buying power is there when it is needed."""
-        quantity, held = orders.quantity[0], book.quantity[0]
-        price = day.price
+        self.announce(orders, day)
+        quantity, held, price = orders.quantity[0], book.quantity[0], day.price
         names = sorted(
             np.flatnonzero(quantity).tolist(), key=lambda i: (quantity[i] * price[i] > 0.0, quantity[i] * held[i] >= 0.0, self.symbols[i])
         )
-        self.done = tuple(
-            self.broker.submit(
-                Order(
-                    client_order_id=client_order_id(self.account, self.sessions[day.index], self.symbols[i], self.decision),
-                    symbol=self.symbols[i],
-                    quantity=float(quantity[i]),
-                    reference_price=float(day.price[i]),
-                    session=self.sessions[day.index],
-                    reduces=bool(quantity[i] * held[i] < 0.0 and abs(quantity[i]) <= abs(held[i])),
-                ),
-                float(day.price[i]),
+        self.done, filled = (), np.zeros_like(orders.quantity)
+        for i in names:
+            order = Order(
+                client_order_id=client_order_id(self.account, self.sessions[day.index], self.symbols[i], self.decision),
+                symbol=self.symbols[i],
+                quantity=float(quantity[i]),
+                reference_price=float(price[i]),
+                session=self.sessions[day.index],
+                reduces=bool(quantity[i] * held[i] < 0.0 and abs(quantity[i]) <= abs(held[i])),
             )
-            for i in names
-        )
-        filled = np.zeros_like(orders.quantity)
-        for i, outcome in zip(names, self.done, strict=True):
+            if not order.reduces and self.stopped() and not self.broker.knows(order.client_order_id):
+                continue
+            outcome = self.broker.submit(order, float(price[i]))
+            self.done += (outcome,)
             filled[0, i] = outcome.quantity
         after, fills = fill(book, nav, filled, day.price, self.execution.cost_frac)
         self._check(after)
@@ -111,10 +115,16 @@ def standing_of(account: Account, cycle: Decider, symbols: Sequence[str]) -> Sta
             ),
             held=None if kept["held"] is None else _row(kept["held"], SLEEVES),
             cost=None if kept["cost"] is None else _row(kept["cost"], symbols),
-            risk=start.risk if kept["risk"] is None else RiskState(**{name: _row(part, SLEEVES) for name, part in kept["risk"].items()}),
+            risk=start.risk if kept["risk"] is None else risk_of(kept),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"account session {account.last_session}", f"is not one of this version: {type(error).__name__} {error}") from error
+
+
+def risk_of(payload: Mapping[str, Any]) -> RiskState | None:
+    """How risky the sleeves were after the session that was closed with `payload`; None where no policy scales its budgets."""
+    kept = payload["risk"]
+    return None if kept is None else RiskState(**{name: _row(part, SLEEVES) for name, part in kept.items()})
 
 
 def payload_of(standing: Standing, done: Done, symbols: Sequence[str], policy_hash: str) -> dict[str, Any]:

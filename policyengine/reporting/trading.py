@@ -32,7 +32,9 @@ def order_row(fill: Fill) -> dict[str, Any]:
 
 def lines(record: Mapping[str, Any], *, source: str, folder: str) -> Iterator[str]:
     """What a run of task=trade says."""
-    yield f"trade     account {record['account']} (paper)   mode {record['mode']}: {ascii_text(record['policy'])} sizes   data {source}"
+    yield f"trade     account {record['account']} (paper)   {record['state']}: {ascii_text(record['policy'])} sizes   data {source}"
+    if record["halted"] is not None:
+        yield from item(record["state"].upper(), record["halted"])
     yield from _session_lines(record["sessions"])
     yield ""
     gain = record["nav"] - record["capital"]

@@ -15,6 +15,7 @@ from policyengine.spec.evidence import EvidenceSpec
 from policyengine.spec.execution import ExecutionSpec
 from policyengine.spec.gate import GateSpec
 from policyengine.spec.limits import LimitsSpec, check_sweep
+from policyengine.spec.rollout import RolloutSpec
 from policyengine.spec.rules import at_least
 from policyengine.spec.scaler import ScalerSpec, check_scaled
 from policyengine.spec.signals import SignalsSpec
@@ -27,6 +28,10 @@ from policyengine.spec.window import WindowSpec
 
 ARM_SECTIONS = ("sizing", "sleeves", "scaler", "limits")
 """What an arm may change. Everything else is common to both, so that nothing but the sizing policy differs."""
+
+
+UNBOUND = ("task", "runtime", "rollout")
+"""Sections that no evidence is bound to: what is done with it, by which machine, and how far the rollout is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +87,7 @@ class Spec:
     window: WindowSpec
     evidence: EvidenceSpec
     gate: GateSpec
+    rollout: RolloutSpec
     task: TaskSpec
     runtime: RuntimeSpec
     seed: int
@@ -114,8 +120,10 @@ class Spec:
         return digest(self.policy(arm))
 
     def config_hash(self) -> str:
-        """Identity of the resolved configuration, but for what cannot change a result: the task and what the machine may use."""
-        return digest({k: v for k, v in plain(self).items() if k not in ("task", "runtime")})
+        """Identity of the resolved configuration, but for what cannot change a result: `UNBOUND` and where the artifact goes."""
+        bound = {k: v for k, v in plain(self).items() if k not in UNBOUND}
+        bound["evidence"] = {k: v for k, v in bound["evidence"].items() if k != "publish"}
+        return digest(bound)
 
 
 def bind_spec(value: Mapping[str, Any]) -> Spec:

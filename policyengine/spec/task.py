@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import date
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from policyengine.errors import ConfigError
 from policyengine.records import Stage
@@ -16,11 +16,15 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluateTask:
-    """Make evidence and decide for `stage`; `origin_date` declares where the decision sample begins, before its first look."""
+    """Make evidence and decide for `stage`; `origin_date` declares where the decision sample begins, before its first look.
+
+    With `report` a run of its own draws its report once the verdict is said, where what draws is installed.
+    """
 
     KIND: ClassVar[str] = "evaluate"
     stage: Stage = Stage.CANARY
     origin_date: date | None = None
+    report: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +63,14 @@ class SelftestTask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReportTask:
+    """Draw the report of the run whose folder is `path` again."""
+
+    KIND: ClassVar[str] = "report"
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TradeTask:
     """Trade the sessions that are due on the paper account `account`, which a first run begins with `capital` in cash.
 
@@ -78,4 +90,71 @@ class TradeTask:
             raise ConfigError("capital", f"{self.capital:g} is not above 0")
 
 
-TaskSpec = EvaluateTask | CollectTask | GateTask | SelftestTask | TradeTask
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApproveTask:
+    """Say, as `person` in `role`, for `reason`, that the evidence at `path` may be used for `stage`, or that it may not.
+
+    `key` is the file of an ed25519 private key; None where trust is local. `path` None is the canonical artifact.
+    """
+
+    KIND: ClassVar[str] = "approve"
+    stage: Stage
+    person: str
+    role: str
+    reason: str
+    decision: Literal["approve", "reject"] = "approve"
+    key: str | None = None
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyTask:
+    """Check the canonical artifact for `stage`, and the audit log; `deep` checks every byte of the log and of the data besides."""
+
+    KIND: ClassVar[str] = "verify"
+    stage: Stage
+    deep: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KillTask:
+    """Engage the kill switch, as `person`, for `reason`; a `drill` is an exercise, which a reset ends."""
+
+    KIND: ClassVar[str] = "kill"
+    person: str
+    reason: str
+    drill: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResetTask:
+    """Release the kill switch from the event `event`, as `person`, for `reason`; signed with `key` unless trust is local."""
+
+    KIND: ClassVar[str] = "reset"
+    event: str
+    person: str
+    reason: str
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainTask:
+    """Say how the decision `decision` came about."""
+
+    KIND: ClassVar[str] = "explain"
+    decision: str
+
+
+TaskSpec = (
+    EvaluateTask
+    | CollectTask
+    | GateTask
+    | SelftestTask
+    | ReportTask
+    | TradeTask
+    | ApproveTask
+    | VerifyTask
+    | KillTask
+    | ResetTask
+    | ExplainTask
+)

@@ -5,17 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from policyengine.reporting.report import write_report
+from policyengine.spec.root import Spec
+from policyengine.spec.task import ReportTask
 from policyengine.tasks.run import Run
 
 
-def report(path: str, run: Run) -> Path:
-    """Write report.html, trades.csv and dashboard_data.json into the folder of the run at `path`, and say where the report is.
+def report(_: Spec, task: ReportTask, run: Run) -> Path:
+    """Write report.html, trades.csv and dashboard_data.json into the folder of the task's run, and say where the report is.
 
     Raises:
         DataError: there is no run in that folder, or a file of it cannot be used.
         ConfigError: the extra that draws is not installed.
         OutputError: the folder cannot be written.
     """
-    written = write_report(Path(path))
+    written = write_report(Path(task.path))
     run.say(f"report    {written}")
     return written

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from policyengine.reporting.progress import Progress
@@ -13,7 +14,8 @@ from policyengine.reporting.progress import Progress
 class Run:
     """One run. `folder` is for its results; `state_dir` for what must last; `choices` the chosen option of each config group.
 
-    `in_sweep` tells a job of a sweep, which never publishes. `canonical` is where the canonical artifact stands. `clock` gives seconds.
+    `in_sweep` tells a job of a sweep, which never publishes. `canonical` is where the canonical artifact stands. `clock` gives seconds,
+    `now` the instant in UTC. `environment` is the process's own, as it is when looked at.
     """
 
     run_id: str
@@ -27,4 +29,6 @@ class Run:
     choices: Mapping[str, str]
     say: Callable[[str], None]
     clock: Callable[[], float]
+    now: Callable[[], datetime]
+    environment: Mapping[str, str]
     progress: Progress

@@ -20,6 +20,11 @@ REQUIRED = {
     "source=round_trips": ["source.path=x.csv"],
     "source=postgres": ["source.uri=postgresql://localhost/x"],
     "task=collect": ["task.path=x"],
+    "task=report": ["task.path=x"],
+    "task=approve": ["task.stage=canary", "task.person=x", "task.reason=x"],
+    "task=kill": ["task.person=x", "task.reason=x"],
+    "task=reset": ["task.event=k_0", "task.person=x", "task.reason=x"],
+    "task=explain": ["task.decision=d_0"],
     "window=ranges": ["window.ranges=[{label: a, start_date: 2008-01-01, end_date: 2008-12-31}]"],
 }
 OPTIONS = sorted(f"{p.relative_to(cli.CONF).parent.as_posix()}={p.stem}" for p in cli.CONF.rglob("*/*.yaml"))

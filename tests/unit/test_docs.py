@@ -9,10 +9,12 @@ import pytest
 
 from policyengine import cli
 from policyengine.market.columns import VIEWS
+from policyengine.rollout.refusals import Code
 from policyengine.spec.source import ChecksSpec
 from tests.conftest import ROOT, Command, composed_spec
 
 DATA = (ROOT / "docs" / "data.md").read_text()
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 TRADING = (ROOT / "docs" / "trading.md").read_text()
 README = (ROOT / "README.md").read_text()
 
@@ -50,6 +52,22 @@ def test_every_reason_and_setting_named_on_trading_exists() -> None:
         assert (cli.CONF / group / f"{option}.yaml").exists()
 
 
+def test_every_code_is_in_the_runbook_with_what_to_do() -> None:
+    shown = dict(re.findall(r"^\| ([A-Z_]+) \| (.+) \|$", OPERATIONS, flags=re.MULTILINE))
+    assert shown == {code.name: code.value for code in Code}
+
+
+def test_every_setting_of_the_runbook_exists() -> None:
+    spec = composed_spec().rollout
+    for name in re.findall(r"`guards\.(\w+)`", OPERATIONS):
+        assert hasattr(spec.guards, name), name
+    for path in re.findall(r"`?rollout\.(\w+(?:\.\w+)?)", OPERATIONS):
+        value: object = spec
+        for part in path.split("."):
+            assert hasattr(value, part), path
+            value = getattr(value, part)
+
+
 def test_every_task_and_window_is_named_in_the_readme() -> None:
     for path in (*(cli.CONF / "task").glob("*.yaml"), *(cli.CONF / "window").glob("*.yaml")):
         assert path.stem in README or path.stem == "evaluate", path
@@ -63,7 +81,7 @@ def test_the_limits_in_the_readme_are_those_that_ship() -> None:
 
 def test_the_run_in_the_readme_is_what_the_command_prints(pe: Command) -> None:
     shown = README.split("$ make run\n")[1].split("```")[0].rstrip().splitlines()
-    printed = pe().stdout.rstrip().splitlines()
+    printed = pe(report=True).stdout.rstrip().splitlines()
     assert [line for line in shown if "outputs/" not in line] == [line for line in printed if "outputs/" not in line]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,8 @@ def _evaluate(folder: Path, changes: Mapping[str, Mapping[str, Any]], *overrides
         choices={"source": "planted"},
         say=lambda _: None,
         clock=lambda: 0.0,
+        now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
+        environment={},
         progress=Progress(sys.stderr, lambda: 0.0, enabled=False),
     )
     assert isinstance(spec.task, EvaluateTask)

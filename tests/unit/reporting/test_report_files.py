@@ -17,8 +17,10 @@ from policyengine.errors import ConfigError, DataError
 from policyengine.reporting.payload import payload
 from policyengine.reporting.report import render, write_report
 from policyengine.reporting.report.trades import trades_csv
+from policyengine.spec.task import ReportTask
 from policyengine.tasks.report import report
 from policyengine.tasks.run import Run
+from tests.conftest import composed_spec
 
 Copy = Callable[[Path], Path]
 
@@ -26,7 +28,7 @@ Copy = Callable[[Path], Path]
 def test_the_task_writes_three_files_and_says_where_the_report_is(replayed: Path, copy: Copy, run_in: Callable[..., Run]) -> None:
     folder, said = copy(replayed), list[str]()
     before = {path.name for path in folder.iterdir()}
-    written = report(str(folder), run_in(said=said))
+    written = report(composed_spec(), ReportTask(path=str(folder)), run_in(said=said))
     assert said == [f"report    {folder / 'report.html'}"]
     assert {path.name for path in folder.iterdir()} - before == {"report.html", "dashboard_data.json", "trades.csv"}
     assert json.loads((folder / "dashboard_data.json").read_text()) == payload(folder)
@@ -82,5 +84,5 @@ def test_without_the_extra_the_error_names_it_and_nothing_is_written(
 def test_a_folder_without_a_run_is_an_error(tmp_path: Path, run_in: Callable[..., Run]) -> None:
     for folder in (tmp_path, tmp_path / "none"):
         with pytest.raises(DataError, match="holds no run|is not a folder"):
-            report(str(folder), run_in(folder.name or "x"))
+            report(composed_spec(), ReportTask(path=str(folder)), run_in(folder.name or "x"))
         assert not (folder / "report.html").exists()

@@ -1,0 +1,1 @@
+"""May it trade: modes, permits, approvals, the kill switch and the audit log."""

@@ -1,0 +1,44 @@
+"""task=approve: a person's word on one piece of evidence and one stage."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+from pathlib import Path
+
+from policyengine.evidence.store import MAX_JSON_BYTES
+from policyengine.rollout.approvals import LOCAL, Answer, Statement
+from policyengine.rollout.approvals import approve as stored
+from policyengine.rollout.guarded import read_guarded
+from policyengine.rollout.refusals import Code
+from policyengine.spec.root import Spec
+from policyengine.spec.task import ApproveTask
+from policyengine.tasks.rolled import trust_of
+from policyengine.tasks.run import Run
+
+
+def approve(spec: Spec, task: ApproveTask, run: Run) -> Path:
+    """Sign and store the statement; where it stands.
+
+    Raises:
+        NotStarted: there is no evidence, or the key does not count.
+        ConfigError: the key cannot sign here.
+    """
+    path = run.canonical if task.path is None else Path(task.path)
+    evidence_hash = hashlib.sha256(read_guarded(path, MAX_JSON_BYTES, missing=Code.EV_MISSING)).hexdigest()
+    trust, at = trust_of(spec, run), run.now()
+    statement = Statement(
+        evidence_hash=evidence_hash,
+        stage=task.stage,
+        decision=Answer(task.decision),
+        principal=task.person if trust is not None else f"{LOCAL}{task.person}",
+        role=task.role,
+        reason=task.reason,
+        made_at=at,
+        expires_at=at + timedelta(days=spec.rollout.guards.approval_days),
+    )
+    made = stored(run.state_dir, statement, key=None if task.key is None else Path(task.key), trust=trust)
+    word = "approves" if statement.decision is Answer.APPROVE else "rejects"
+    run.say(f"{statement.principal} {word} evidence {evidence_hash[:12]} for {task.stage}, until {statement.expires_at:%Y-%m-%d}")
+    run.say(f"statement {made}")
+    return made

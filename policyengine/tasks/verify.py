@@ -1,0 +1,49 @@
+"""task=verify: would the evidence give a permit, and does the audit log hold."""
+
+from __future__ import annotations
+
+from policyengine.evidence.replay import source_key
+from policyengine.market import Market, open_market
+from policyengine.rollout.audit_reading import verify as verified_log
+from policyengine.rollout.audit_reading import verify_decisions
+from policyengine.rollout.permit import verify as permitted
+from policyengine.rollout.refusals import Code, NotStarted
+from policyengine.rollout.rollout import state_of
+from policyengine.spec.root import Spec
+from policyengine.spec.task import VerifyTask
+from policyengine.tasks.inputs import inputs, required
+from policyengine.tasks.rolled import audit_folder, kill_switch, request_for
+from policyengine.tasks.run import Run
+
+
+def verify(spec: Spec, task: VerifyTask, run: Run) -> None:
+    """Check in the order of the codes, and say what stands.
+
+    Raises:
+        NotStarted: with the first code that applies.
+    """
+    kill_switch(spec, run).check()
+    folder = audit_folder(run)
+    if folder.exists():
+        log = verified_log(folder, deep=task.deep)
+        run.say(f"audit     {log.count:,} records in {len(log.segments)} files hold, to {log.head[:12]}; state {state_of(folder)}")
+        for seq, flaw in verify_decisions(folder) if task.deep else ():
+            raise NotStarted(Code.AUDIT_BROKEN, f"{folder}: record {seq}: {flaw}")
+    with open_market(
+        spec.source, spec.universe, memory_limit_mb=spec.runtime.memory_limit_mb, temp_dir=run.temporary, shipped_dir=run.shipped
+    ) as market:
+        quoted = required(market.prices(spec.window.calendar) if "prices" in market.views else None, market, "task=verify")
+        permit = permitted(request_for(spec, run, source_key(inputs(spec, market, quoted).panel), task.stage, run.now()))
+        if task.deep:
+            _same_data(market, permit.data_hash)
+    approved = ", ".join(permit.approved_by) or "nobody"
+    run.say(f"permit    {permit.stage}: evidence {permit.evidence_hash[:12]} of {permit.made_at:%Y-%m-%d %H:%M} UTC holds")
+    run.say(
+        f"          sample {permit.start_date} to {permit.end_date}; until {permit.expires_at:%Y-%m-%d %H:%M} UTC; approved by {approved}"
+    )
+
+
+def _same_data(market: Market, wanted: str) -> None:
+    found = market.digest()
+    if found != wanted:
+        raise NotStarted(Code.DATA_MISMATCH, f"the data have the digest {found[:12]}, and {wanted[:12]} was evaluated")
