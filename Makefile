@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
+WORKERS ?= 2
 
 .PHONY: run test check data lock clean
 
@@ -11,7 +12,7 @@ run: $(VENV)/.installed
 	$(BIN)/policyengine $(ARGS)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 # What reads the code instead of running it.
 check: $(VENV)/.installed-dev

@@ -1,6 +1,6 @@
 """A cold run on the shipped data, to its printed verdict, against the bare import of its stack, in turn, in one call.
 
-    python bench/cold_start.py [RUNS]
+python bench/cold_start.py [RUNS]
 """
 
 from __future__ import annotations

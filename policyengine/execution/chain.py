@@ -133,7 +133,7 @@ class Chain:
         try:
             return parsed(line)
         except ValueError as error:
-            raise JournalBroken(self.place(seq), f"is not a record of a journal: {error}", seq) from error
+            raise JournalBroken(self.place(seq), f"is not a record of a journal: {error}; record {seq}", seq) from error
 
     def _read(self, line: bytes, following: Callable[[], bytes]) -> None:
         """Hold a line to the chain by its values; on a break look at its neighbours for the record that was changed."""
@@ -142,7 +142,7 @@ class Chain:
         self._check_before()
         record = self.parse(line, n)
         if "seq" not in record or "previous" not in record:
-            raise JournalBroken(place, "is not a record of a journal: 'seq' or 'previous' is missing", n)
+            raise JournalBroken(place, f"is not a record of a journal: 'seq' or 'previous' is missing; record {n}", n)
         if record["previous"] != self.hash:
             seq, what = self._changed(record, line, following)
             raise JournalBroken(place, f"'previous' is not the hash of the line before: {what}", seq)
@@ -189,7 +189,7 @@ class Chain:
     def _check_end(self) -> None:
         counted = 0 if self.head is None else self.head.count
         if not self.segments and counted:
-            rule = f"does not exist, but {self._folder / HEAD} counts {counted} records: it was deleted"
+            rule = f"does not exist, but {self._folder / HEAD} counts {counted} records from record 1 on: it was deleted"
             raise JournalBroken(f"{segment(self._folder, 1)}:1", rule, 1)
         missing = self.count + 1
         if self.segments and self.count < max(counted, 1):

@@ -166,7 +166,9 @@ def bound(chain: Chain, found: dict[str, Any]) -> tuple[int, Record]:
     try:
         record: Record = bind(KINDS[value["kind"]], value)
     except (ConfigError, KeyError, TypeError, OverflowError) as error:
-        raise JournalBroken(chain.place(seq), f"is not a record of an audit log: {type(error).__name__} {error}", seq) from error
+        raise JournalBroken(
+            chain.place(seq), f"is not a record of an audit log: {type(error).__name__} {error}; record {seq}", seq
+        ) from error
     return seq, record
 
 

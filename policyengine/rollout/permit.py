@@ -6,7 +6,7 @@ Checks run in the order of `Code`, and the first that fails is the one that is g
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -98,7 +98,7 @@ def verify(request: Request) -> Permit:
         start_date=made["sample"]["start_date"],
         end_date=made["sample"]["end_date"],
         producer=None if producer is None else producer.principal,
-        approved_by=_approved(evidence_hash, producer, request),
+        approved_by=_approved(evidence_hash, producer, _overridden(made), request),
     )
 
 
@@ -215,20 +215,29 @@ def _passed(facts: Facts | Inconsistent, made: Mapping[str, Any], request: Reque
     return facts
 
 
-def _approved(evidence_hash: str, producer: Signer | None, request: Request) -> tuple[str, ...]:
-    """Who approved the evidence for the stage."""
+def _overridden(made: Mapping[str, Any]) -> tuple[str, ...]:
+    """The soft criteria that do not pass: whoever approves the evidence must say so."""
+    return tuple(sorted(c["name"] for c in made["criteria"] if not c["hard"] and c["status"] != "pass"))
+
+
+def _approved(evidence_hash: str, producer: Signer | None, overridden: Sequence[str], request: Request) -> tuple[str, ...]:
+    """Who approved the evidence for the stage, with a reason for each criterion of `overridden`."""
     needed = request.spec.rollout.guards.approvals.get(request.stage, 0)
     if needed == 0:
         return ()
     approvals = read_approvals(request.state_dir / "approvals", evidence_hash, request.stage, request.trust, request.at)
     quorum(approvals, needed=needed, producer=producer, at=request.at)
-    return tuple(
-        approval.statement.principal
+    counted = [
+        approval
         for approval in approvals
         if approval.statement.decision is Answer.APPROVE
         and request.at < approval.statement.expires_at
         and (producer is None or approval.person != producer.person)
-    )
+    ]
+    for name in overridden:
+        if not any(name in approval.statement.reason for approval in counted):
+            raise NotStarted(Code.SIGNOFF_QUORUM, f"soft criterion {name} does not pass, and no approval gives a reason that names it")
+    return tuple(approval.statement.principal for approval in counted)
 
 
 def _shown(instant: datetime) -> str:

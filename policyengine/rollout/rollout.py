@@ -18,7 +18,8 @@ from policyengine.rollout.audit import AuditLog
 from policyengine.rollout.audit_reading import read
 from policyengine.rollout.audit_records import Breach, Kill, Reset, Transition
 from policyengine.rollout.comparison import Comparison
-from policyengine.rollout.kill import KillEvent, KillRelease, KillSwitch
+from policyengine.rollout.kill import KillSwitch
+from policyengine.rollout.kill_records import KillEvent, KillRelease
 from policyengine.rollout.modes import Guard, State, asked, guards_of
 from policyengine.rollout.permit import Permit, Request, verify
 from policyengine.rollout.refusals import Code, NotStarted

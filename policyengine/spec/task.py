@@ -92,9 +92,10 @@ class TradeTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApproveTask:
-    """Say, as `person` in `role`, for `reason`, that the evidence at `path` may be used for `stage`, or that it may not.
+    """Say, as `person` in `role`, for `reason`, that the evidence at `path` may be used for `stage`, or that it may not; or sign it.
 
-    `key` is the file of an ed25519 private key; None where trust is local. `path` None is the canonical artifact.
+    The signature is that of whoever produced it, without which it counts for nothing where trust is signed. `key` is the file of an
+    ed25519 private key; None where trust is local. `path` None is the canonical artifact.
     """
 
     KIND: ClassVar[str] = "approve"
@@ -102,7 +103,7 @@ class ApproveTask:
     person: str
     role: str
     reason: str
-    decision: Literal["approve", "reject"] = "approve"
+    decision: Literal["approve", "reject", "sign"] = "approve"
     key: str | None = None
     path: str | None = None
 

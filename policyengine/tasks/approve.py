@@ -1,4 +1,4 @@
-"""task=approve: a person's word on one piece of evidence and one stage."""
+"""task=approve: a person's word on one piece of evidence and one stage, or its producer's signature."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import hashlib
 from datetime import timedelta
 from pathlib import Path
 
+from policyengine.errors import ConfigError
 from policyengine.evidence.store import MAX_JSON_BYTES
 from policyengine.rollout.approvals import LOCAL, Answer, Statement
 from policyengine.rollout.approvals import approve as stored
 from policyengine.rollout.guarded import read_guarded
 from policyengine.rollout.refusals import Code
+from policyengine.rollout.trust import sign_evidence
 from policyengine.spec.root import Spec
 from policyengine.spec.task import ApproveTask
 from policyengine.tasks.rolled import trust_of
@@ -18,13 +20,19 @@ from policyengine.tasks.run import Run
 
 
 def approve(spec: Spec, task: ApproveTask, run: Run) -> Path:
-    """Sign and store the statement; where it stands.
+    """Sign and store the statement, or the evidence; where that stands.
 
     Raises:
         NotStarted: there is no evidence, or the key does not count.
         ConfigError: the key cannot sign here.
     """
     path = run.canonical if task.path is None else Path(task.path)
+    if task.decision == "sign":
+        if task.key is None:
+            raise ConfigError("task.key", "is required to sign")
+        made = sign_evidence(path, Path(task.key))
+        run.say(f"signed    {made}")
+        return made
     evidence_hash = hashlib.sha256(read_guarded(path, MAX_JSON_BYTES, missing=Code.EV_MISSING)).hexdigest()
     trust, at = trust_of(spec, run), run.now()
     statement = Statement(

@@ -219,8 +219,12 @@ def test_live_needs_signed_evidence_two_other_people_a_canary_and_a_drill(team: 
         team.run(f"task.stage={stage}", "evidence.publish=true")
         path = team.state / "evidence" / "barbell_pnl_evidence_latest.json"
         path.with_name(path.name + ".sig").unlink(missing_ok=True)
-        sign = ["ssh-keygen", "-q", "-Y", "sign", "-n", "policyengine-evidence", "-f", str(people["producer"]), str(path)]
-        subprocess.run(sign, check=True, capture_output=True)
+        if stage == "canary":  # by hand, and by the task
+            sign = ["ssh-keygen", "-q", "-Y", "sign", "-n", "policyengine-evidence", "-f", str(people["producer"]), str(path)]
+            subprocess.run(sign, check=True, capture_output=True)
+        else:
+            words = ("task.person=producer", f"task.key={people['producer']}", "task.reason=made")
+            team.run("task=approve", signed, "task.decision=sign", f"task.stage={stage}", *words)
 
     def approve(stage: str, person: str, exits: int = 0) -> str:
         args = ("task=approve", signed, f"task.stage={stage}", f"task.person={person}", f"task.key={people[person]}", "task.reason=ok")

@@ -25,7 +25,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from policyengine.errors import ConfigError, OutputError, PolicyEngineError
-from policyengine.rollout.kill import VARIABLE, KillEvent, KillRelease, KillSwitch
+from policyengine.rollout.kill import VARIABLE, KillSwitch
+from policyengine.rollout.kill_records import KillEvent, KillRelease
 from policyengine.rollout.refusals import Code, NotStarted
 from tests.faults.test_trials import die, in_child
 from tests.unit.rollout.test_kill import LATER, NOON, House, engaged, refusal, reset

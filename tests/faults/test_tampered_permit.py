@@ -91,7 +91,7 @@ def test_no_edit_is_taken_for_what_was_approved(signed: Request) -> None:
         codes[caught.value.code.name] += 1
         str(caught.value).encode()
     assert sum(codes.values()) == EDITS
-    assert len(codes) > 3
+    assert len(codes) > 1
     assert verify(signed).approved_by == ("person2",)
 
 

@@ -75,7 +75,7 @@ def _planted(folder: Path) -> dict[str, Any]:
 
 
 def _evaluate(folder: Path, changes: Mapping[str, Mapping[str, Any]], *overrides: str) -> Path:
-    container = composed(*overrides)
+    container = composed(*overrides, "task.report=false")
     for section, values in changes.items():
         container[section] = {**container[section], **values}
     spec = bind_spec(container)

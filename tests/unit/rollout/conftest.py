@@ -72,7 +72,13 @@ class Case:
         write_json(self.canonical, made)
 
     def approve(
-        self, person: str = "local:ann", evidence_hash: str | None = None, *, days: int = 30, answer: Answer = Answer.APPROVE
+        self,
+        person: str = "local:ann",
+        evidence_hash: str | None = None,
+        *,
+        days: int = 30,
+        answer: Answer = Answer.APPROVE,
+        reason: str = "reviewed",
     ) -> Path:
         from hashlib import sha256
 
@@ -82,7 +88,7 @@ class Case:
             decision=answer,
             principal=person,
             role="risk",
-            reason="reviewed",
+            reason=reason,
             made_at=MADE_AT,
             expires_at=MADE_AT + timedelta(days=days),
         )

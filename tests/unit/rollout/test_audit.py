@@ -213,6 +213,20 @@ def test_the_same_again_is_not_written_again(tmp_path: Path) -> None:
     assert verify(tmp_path, deep=True).count == 18
 
 
+def test_the_session_that_was_closed_last_is_still_known(tmp_path: Path) -> None:
+    """It is closed here before it is closed at the broker, or after: whichever a crash kept from happening is done again."""
+    tuesday = MONDAY + timedelta(days=1)
+    with opened(tmp_path) as log:
+        for session in (MONDAY, tuesday):
+            log.append(intent(0, session=session))
+            log.append(outcome(intent(0, session=session)))
+            log.checkpoint(recorded_at=AT, why="session", session=session)
+            log.append_many([intent(0, session=session), outcome(intent(0, session=session))])
+            assert log.outcome(intent(0, session=session).decision_id) is not None
+        assert log.outcome(intent(0).decision_id) is None
+    assert len([*read(tmp_path, Intent, Outcome)]) == 4
+
+
 def test_another_intent_stands_as_long_as_nothing_was_done(tmp_path: Path) -> None:
     first, second = intent(0), intent(0, mode=State.KILLED, acted_size=0.0, reasons=("killed",))
     with opened(tmp_path) as log:
@@ -266,7 +280,7 @@ def test_a_log_knows_the_latest_instant(tmp_path: Path) -> None:
     times = ["2020-01-06T21:00:00.500000+00:00", "2020-01-06T21:00:01+00:00", "2020-01-05T00:00:00+00:00"]
     with opened(tmp_path) as log:
         for number, at in enumerate(times):
-            log.append(intent(number, recorded_at=at))
+            log.append(replace(BREACH, recorded_at=at))
             assert log.seen_at == max(AT, *times[: number + 1])
     with opened(tmp_path) as log:
         assert log.seen_at == times[1]
@@ -380,6 +394,7 @@ def broken(folder: Path) -> JournalBroken:
     assert str(refusal.value) == str(of_writer.value)
     cause = refusal.value.__cause__
     assert isinstance(cause, JournalBroken)
+    assert f"record {cause.seq}" in str(refusal.value)
     return cause
 
 
@@ -741,6 +756,14 @@ def test_decisions_that_break_their_contract(tmp_path: Path, column: str, value:
         contract.validate_decisions(frame.assign(**{column: value}))
     with pytest.raises(ContractBroken, match="column decision_id: broken rule 'field_uniqueness'"):
         contract.validate_decisions(frame.assign(decision_id="d_1"))
+
+
+def test_a_log_whose_decisions_break_the_contract_gives_no_frame(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "log", plain(Begin(recorded_at=AT)))
+    journal.append(plain(intent(0, base_confidence=None)))
+    journal.close()
+    with pytest.raises(DataError, match=r"log: broken rule 'both confidences are there, or neither'; rows: 1, first: seq 2"):
+        read_decisions((segment(tmp_path / "log", 1),), 2, memory_limit_mb=200, temp_dir=tmp_path)
 
 
 # Work in proportion

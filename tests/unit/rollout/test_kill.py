@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from policyengine.errors import ConfigError, DataError
-from policyengine.rollout.kill import VARIABLE, KillEvent, KillRelease, KillSwitch, Source, reset_statement
+from policyengine.rollout.kill import VARIABLE, KillSwitch, reset_statement
+from policyengine.rollout.kill_records import KillEvent, KillRelease, Source
 from policyengine.rollout.refusals import Code, NotStarted
 
 NOON = datetime(2026, 1, 5, 12, 0, 0, tzinfo=UTC)

@@ -13,11 +13,14 @@ from typing import Any
 
 import pytest
 
-from policyengine.records import Stage
+from policyengine.evidence.artifact import facts_of
+from policyengine.evidence.gate import decide
+from policyengine.records import Stage, Verdict
 from policyengine.rollout.approvals import Answer
 from policyengine.rollout.permit import Request, verify
 from policyengine.rollout.refusals import Code, NotStarted
 from policyengine.rollout.trust import TrustRoots
+from policyengine.spec.bind import plain
 from tests.unit.rollout.conftest import MADE_AT, Case
 
 Ask = Callable[..., Request]
@@ -202,6 +205,29 @@ def test_signoff_quorum(case: Case) -> None:
     verify(case.request)
     case.approve("local:bob", answer=Answer.REJECT)
     assert refused(case.request) is Code.SIGNOFF_QUORUM
+
+
+def test_a_soft_criterion_that_does_not_pass_is_overridden_by_a_reason_that_names_it(case: Case, with_: Ask) -> None:
+    """Evidence whose trade count dropped, under a gate in which that is soft."""
+    spec = case.request.spec
+    soft = replace(spec, gate=replace(spec.gate, soft=("trade_count",)))
+    made = case.artifact()
+    made["config"]["gate"]["soft"] = ["trade_count"]
+    made["hashes"]["config"] = soft.config_hash()
+    for name in ("total_trades", "winning_trades", "losing_trades"):
+        made["pooled"]["candidate"][name] = 0.6 * made["pooled"]["baseline"][name]
+    case.store(made)
+    facts = facts_of(made, Stage.CANARY)
+    decision = decide(facts, soft.gate)
+    made["criteria"] = [plain(c) for c in decision.criteria]
+    assert decision.verdict is Verdict.PROMOTE
+    case.store(made)
+    case.approve()
+    with pytest.raises(NotStarted, match="soft criterion trade_count does not pass, and no approval gives a reason") as caught:
+        verify(with_(spec=soft))
+    assert caught.value.code is Code.SIGNOFF_QUORUM
+    case.approve("local:bob", reason="trade_count: fewer trades are what it is for")
+    assert verify(with_(spec=soft)).approved_by == ("local:ann", "local:bob")
 
 
 def test_signoff_expired(case: Case, with_: Ask) -> None:
