@@ -78,11 +78,6 @@ class LookState:
     next_sessions: int | None
     used_up: bool
 
-    @property
-    def decides(self) -> bool:
-        """Whether a verdict may be reached now, or be reached again."""
-        return self.judged_sessions is not None
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookRecord:

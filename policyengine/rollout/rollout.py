@@ -80,7 +80,6 @@ class Rollout:
         self._verified_at: datetime | None = None
         made = [datetime.fromisoformat(t.evidence_made_at) for t in read(folder, Transition) if t.evidence_made_at is not None]
         self._newest = max(made, default=None)
-        self._seen_at = datetime.fromisoformat(audit.seen_at) if audit.seen_at else None
         last = list(read(folder, Transition))[-1:]
         self.state, self.why = (last[0].after, last[0].why) if last else (State.OFF, "")
         self._slice = last[0].slice if last else None

@@ -103,7 +103,6 @@ def test_a_schedule_without_sessions_is_refused() -> None:
 def test_where_a_number_of_sessions_stands(sessions: int, taken: int, number: int, judged: int | None, following: int, fresh: bool) -> None:
     state = look_at(FOUR, sessions, taken=taken)
     assert (state.number, state.judged_sessions, state.next_sessions, state.fresh) == (number, judged, following, fresh)
-    assert state.decides is (judged is not None)
     assert state.used_up is (taken == 4)
 
 
