@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from policyengine.errors import DataError
+from policyengine.evidence.artifact import read_artifact
 from policyengine.evidence.decision import rivals_of
 from policyengine.evidence.gate import Facts, Look
 from policyengine.evidence.looks import standing
-from policyengine.evidence.trial_log import Head, read_log
-from policyengine.spec.bind import bind
+from policyengine.evidence.trial_log import read_log
 
 
 class Unanchored(DataError):
@@ -35,13 +35,10 @@ def anchored(facts: Facts, made: Mapping[str, Any], state_dir: Path, place: str)
     look = facts.look
     if not isinstance(look, Look):
         return facts
-    log = read_log(state_dir)
-    if not log.extends(bind(Head, made.get("trial_log"), "trial_log")):
+    log, found = read_log(state_dir), read_artifact(made)
+    if not log.extends(found.trial_log):
         raise Unanchored(place, f"was made with a log of trials that is not the one in {state_dir}, or was put back since")
-    hashes = made.get("hashes")
-    if not isinstance(hashes, Mapping) or not {"policy", "baseline"} <= set(hashes):
-        raise Unanchored(place, "is not an artifact: it holds no hashes")
-    policy, baseline = hashes["policy"], hashes["baseline"]
+    policy, baseline = found.hashes.policy, found.hashes.baseline
     budget = log.budget(look.budget)
     taken, seen = budget.at_look(policy, look.number), budget.last_date(look.number)
     if (

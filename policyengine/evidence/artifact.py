@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import policyengine
-from policyengine.errors import DataError
+from policyengine.errors import ConfigError, DataError
 from policyengine.evidence.evidence import Evidence
 from policyengine.evidence.gate import Decision, Facts, Look, independent_rows
 from policyengine.evidence.matrix import EvidenceRow, Measures, flat
 from policyengine.evidence.trial_log import Head
-from policyengine.records import Arm, Criterion, Finding, Stage, Status, Verdict, Window
-from policyengine.spec.bind import plain
+from policyengine.records import Arm, Criterion, Finding, Stage, Status, Window
+from policyengine.spec.bind import bind, plain
 from policyengine.spec.root import Spec, differences
 
 SCHEMA = 1
@@ -94,30 +95,101 @@ class Inconsistent(DataError):
     """An artifact states what does not follow from what it holds."""
 
 
-def facts_of(made: Mapping[str, Any], stage: Stage) -> Facts:
-    """The facts that a stored artifact holds, to decide on again.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hashes:
+    """What an artifact is bound to, as SHA-256 each; `source` is the identity of the data, `data` all of their content."""
+
+    policy: str
+    baseline: str
+    config: str
+    data: str
+    source: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """The decision sample of an artifact, both days included."""
+
+    start_date: date
+    end_date: date
+    sessions: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pooled:
+    baseline: Measures
+    candidate: Measures
+    delta: Measures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    """An evidence row as stored."""
+
+    window: str
+    start_date: date
+    end_date: date
+    sessions: int
+    policy_hash: str
+    baseline_hash: str
+    error: str | None
+    baseline: Measures
+    candidate: Measures
+    delta: Measures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """What is read back of an artifact, each value of its type. `look` is apart: it is a mapping, or a text that says why there is none."""
+
+    created_at: str
+    kind: str
+    hashes: Hashes
+    sample: Sample
+    windows: tuple[_Row, ...]
+    pooled: _Pooled
+    breaches: int | None
+    audited_frac: tuple[float | None, float | None]
+    judged: tuple[Criterion, ...]
+    harm: tuple[Criterion, ...]
+    trial_log: Head
+
+
+def read_artifact(made: Mapping[str, Any]) -> Read:
+    """What a stored artifact holds, before anything is decided on it.
 
     Raises:
-        DataError: the artifact lacks something or is of another schema.
-        Inconsistent: a criterion's status does not follow from what was observed, or a look stands without its test.
+        DataError: it is of another schema, lacks something, or holds something of another type.
     """
     if made.get("schema") != SCHEMA:
         raise DataError("evidence", f"schema {made.get('schema')!r} is not {SCHEMA}")
     try:
-        facts = Facts(
-            kind=made["kind"],
-            stage=stage,
-            rows=tuple(row_of(row) for row in made["windows"]),
-            baseline=made["pooled"]["baseline"],
-            candidate=made["pooled"]["candidate"],
-            breaches=made["breaches"],
-            audited_frac=(made["audited_frac"][0], made["audited_frac"][1]),
-            judged=tuple(_consistent(criterion_of(c)) for c in made["judged"]),
-            harm=tuple(_consistent(criterion_of(c)) for c in made["harm"]),
-            look=_look_of(made["look"]),
-        )
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise DataError("evidence", f"is not an artifact: {type(error).__name__} {error}") from error
+        return bind(Read, {f.name: made[f.name] for f in fields(Read) if f.name in made}, "evidence")
+    except ConfigError as error:
+        raise DataError(error.path, error.rule) from error
+
+
+def facts_of(made: Mapping[str, Any], stage: Stage) -> Facts:
+    """The facts that a stored artifact holds, to decide on again.
+
+    Raises:
+        DataError: as `read_artifact`.
+        Inconsistent: a criterion's status does not follow from what was observed, or a look stands without its test.
+    """
+    found = read_artifact(made)
+    facts = Facts(
+        kind=found.kind,
+        stage=stage,
+        rows=tuple(map(_row, found.windows)),
+        baseline=found.pooled.baseline,
+        candidate=found.pooled.candidate,
+        breaches=found.breaches,
+        audited_frac=found.audited_frac,
+        judged=tuple(map(_consistent, found.judged)),
+        harm=tuple(map(_consistent, found.harm)),
+        look=_look_of(made.get("look")),
+    )
     if bool(facts.judged) is isinstance(facts.look, str):
         raise Inconsistent("evidence", "holds a look without its test, or a test without its look")
     return facts
@@ -134,25 +206,24 @@ def row_mapping(row: EvidenceRow) -> dict[str, Any]:
 
 
 def row_of(stored: Mapping[str, Any]) -> EvidenceRow:
-    """The reverse of `row_mapping`."""
-    window = Window(
-        label=stored["window"], start_date=date.fromisoformat(stored["start_date"]), end_date=date.fromisoformat(stored["end_date"])
-    )
+    """The reverse of `row_mapping`.
+
+    Raises:
+        ConfigError: it is no such row.
+    """
+    return _row(bind(_Row, stored, "evidence.windows"))
+
+
+def _row(stored: _Row) -> EvidenceRow:
     return EvidenceRow(
-        window=window,
-        sessions=stored["sessions"],
-        policy_hash=stored["policy_hash"],
-        baseline_hash=stored["baseline_hash"],
-        baseline=_measures(stored["baseline"]),
-        candidate=_measures(stored["candidate"]),
-        error=stored["error"],
+        window=Window(label=stored.window, start_date=stored.start_date, end_date=stored.end_date),
+        sessions=stored.sessions,
+        policy_hash=stored.policy_hash,
+        baseline_hash=stored.baseline_hash,
+        baseline=stored.baseline,
+        candidate=stored.candidate,
+        error=stored.error,
     )
-
-
-def criterion_of(stored: Mapping[str, Any]) -> Criterion:
-    """A stored criterion as a record."""
-    interval = stored.get("interval")
-    return Criterion(**{**stored, "status": Status(stored["status"]), "interval": None if interval is None else (interval[0], interval[1])})
 
 
 def code_hash() -> str:
@@ -178,22 +249,17 @@ def _consistent(criterion: Criterion) -> Criterion:
     status = Status.MISSING
     if observed is not None and threshold is not None:
         holds = {"<=": observed <= threshold, ">=": observed >= threshold, ">": observed > threshold, "<": observed < threshold}
-        status = Status.PASS if holds[criterion.operator] else Status.FAIL
+        status = Status.PASS if holds.get(criterion.operator, False) else Status.FAIL
     if criterion.status is not status:
         shown = f"{observed} {criterion.operator} {threshold}"
         raise Inconsistent("evidence", f"{criterion.name}: status '{criterion.status}' does not follow from {shown}")
     return criterion
 
 
-def _look_of(stored: Mapping[str, Any] | str) -> Look | str:
+def _look_of(stored: object) -> Look | str:
     if isinstance(stored, str):
         return stored
-    days = {name: None if stored[name] is None else date.fromisoformat(stored[name]) for name in ("first_date", "last_date", "next_date")}
-    return Look(**{**stored, **days, "recorded": Verdict(stored["recorded"])})
-
-
-def _measures(stored: Mapping[str, Any]) -> Measures:
-    for name, value in stored.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise DataError("evidence", f"{name} {value!r} is not a number")
-    return stored
+    try:
+        return bind(Look, stored, "evidence.look")
+    except ConfigError as error:
+        raise DataError(error.path, error.rule) from error

@@ -8,13 +8,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from policyengine.errors import DataError, PolicyEngineError
 from policyengine.evidence.anchoring import Superseded, anchored, refuse_superseded
-from policyengine.evidence.artifact import Inconsistent, code_hash, facts_of
+from policyengine.evidence.artifact import Hashes, Inconsistent, Read, code_hash, facts_of, read_artifact
 from policyengine.evidence.gate import Facts, decide
 from policyengine.evidence.store import MAX_JSON_BYTES, parse_json
 from policyengine.records import Arm, Stage, Verdict
@@ -59,8 +59,8 @@ class Permit:
     data_hash: str
     made_at: datetime
     expires_at: datetime
-    start_date: str
-    end_date: str
+    start_date: date
+    end_date: date
     producer: str | None
     approved_by: tuple[str, ...]
 
@@ -74,29 +74,29 @@ def verify(request: Request) -> Permit:
     place = str(request.canonical)
     content, producer = _read(request)
     made = _parsed(content, place)
-    facts = _facts(made, place)
-    made_at = _in_time(made, request)
+    found, facts = _facts(made, place)
+    made_at = _in_time(found, request)
     _newest(facts, made_at, request)
     stands = _standing(facts, made, request)
-    _bound(made, request)
+    _bound(found.hashes, request)
     _consistent(facts, made, place)
     passed = _passed(stands, made, request)
     if passed.stage is not request.stage:
         raise NotStarted(Code.STAGE_MISMATCH, f"{place}: is for stage {passed.stage}, not {request.stage}")
     evidence_hash = hashlib.sha256(content).hexdigest()
-    hashes = made["hashes"]
+    hashes = found.hashes
     return Permit(
         stage=request.stage,
         evidence_hash=evidence_hash,
-        policy_hash=hashes["policy"],
-        baseline_hash=hashes["baseline"],
-        config_hash=hashes["config"],
-        code_hash=hashes["code"],
-        data_hash=hashes["data"],
+        policy_hash=hashes.policy,
+        baseline_hash=hashes.baseline,
+        config_hash=hashes.config,
+        code_hash=hashes.code,
+        data_hash=hashes.data,
         made_at=made_at,
         expires_at=made_at + timedelta(days=request.spec.rollout.evidence_days),
-        start_date=made["sample"]["start_date"],
-        end_date=made["sample"]["end_date"],
+        start_date=found.sample.start_date,
+        end_date=found.sample.end_date,
         producer=None if producer is None else producer.principal,
         approved_by=_approved(evidence_hash, producer, _overridden(made), request),
     )
@@ -119,27 +119,28 @@ def _parsed(content: bytes, place: str) -> Mapping[str, Any]:
     return made
 
 
-def _facts(made: Mapping[str, Any], place: str) -> Facts | Inconsistent:
-    """What the evidence says, in the shape of this version; what contradicts itself is kept until it is its turn."""
+def _facts(made: Mapping[str, Any], place: str) -> tuple[Read, Facts | Inconsistent]:
+    """What the evidence holds, in the shape of this version; what contradicts itself is kept until it is its turn."""
     try:
-        return facts_of(made, Stage(made["stage"]))
+        found = read_artifact(made)
+        return found, facts_of(made, Stage(made["stage"]))
     except Inconsistent as contradiction:
-        return contradiction
+        return found, contradiction
     except (DataError, KeyError, ValueError) as error:
         raise NotStarted(Code.EV_SCHEMA, f"{place}: {error}") from None
 
 
-def _in_time(made: Mapping[str, Any], request: Request) -> datetime:
+def _in_time(found: Read, request: Request) -> datetime:
     """When the evidence was made, if that is neither ahead nor too long ago, by a clock that does not go back."""
     place, at = str(request.canonical), request.at
     if request.seen_at is not None and at < request.seen_at:
         raise NotStarted(Code.CLOCK_ROLLBACK, f"it is {_shown(at)}, and the audit log holds {_shown(request.seen_at)}")
     try:
-        made_at = datetime.fromisoformat(made["created_at"])
-    except (KeyError, TypeError, ValueError):
-        raise NotStarted(Code.EV_SCHEMA, f"{place}: created_at {made.get('created_at')!r} is not an instant") from None
+        made_at = datetime.fromisoformat(found.created_at)
+    except ValueError:
+        raise NotStarted(Code.EV_SCHEMA, f"{place}: created_at {found.created_at!r} is not an instant") from None
     if made_at.tzinfo is None:
-        raise NotStarted(Code.EV_SCHEMA, f"{place}: created_at {made['created_at']} names no zone")
+        raise NotStarted(Code.EV_SCHEMA, f"{place}: created_at {found.created_at} names no zone")
     if made_at > at:
         raise NotStarted(Code.EV_NOT_YET_VALID, f"{place}: was made at {_shown(made_at)}, and it is {_shown(at)}")
     age, limit = at - made_at, request.spec.rollout.evidence_days
@@ -171,20 +172,19 @@ def _standing(facts: Facts | Inconsistent, made: Mapping[str, Any], request: Req
         raise NotStarted(Code.EV_UNANCHORED, str(error)) from None
 
 
-def _bound(made: Mapping[str, Any], request: Request) -> None:
+def _bound(hashes: Hashes, request: Request) -> None:
     """Everything that the evidence is bound to is what is at hand."""
-    spec, hashes = request.spec, made.get("hashes")
+    spec = request.spec
     here = (
-        (Code.POLICY_MISMATCH, "policy", spec.policy_hash(Arm.CANDIDATE)),
-        (Code.CONFIG_MISMATCH, "config", spec.config_hash()),
-        (Code.CODE_MISMATCH, "code", code_hash()),
-        (Code.DATA_MISMATCH, "source", request.source_key),
-        (Code.BASELINE_MISMATCH, "baseline", spec.policy_hash(Arm.BASELINE)),
+        (Code.POLICY_MISMATCH, "policy", hashes.policy, spec.policy_hash(Arm.CANDIDATE)),
+        (Code.CONFIG_MISMATCH, "config", hashes.config, spec.config_hash()),
+        (Code.CODE_MISMATCH, "code", hashes.code, code_hash()),
+        (Code.DATA_MISMATCH, "source", hashes.source, request.source_key),
+        (Code.BASELINE_MISMATCH, "baseline", hashes.baseline, spec.policy_hash(Arm.BASELINE)),
     )
-    for code, name, wanted in here:
-        found = hashes.get(name) if isinstance(hashes, Mapping) else None
+    for code, name, found, wanted in here:
         if found != wanted:
-            raise NotStarted(code, f"{request.canonical}: {name} {_start(found)} was evaluated, and {_start(wanted)} is at hand")
+            raise NotStarted(code, f"{request.canonical}: {name} {found[:12]!a} was evaluated, and {wanted[:12]!a} is at hand")
 
 
 def _consistent(facts: Facts | Inconsistent, made: Mapping[str, Any], place: str) -> None:
@@ -194,10 +194,10 @@ def _consistent(facts: Facts | Inconsistent, made: Mapping[str, Any], place: str
     try:
         own = bind(GateSpec, made["config"]["gate"], "config.gate")
         decision = decide(facts, own)
-        stated = {(c["name"], c["status"], c["hard"]) for c in made["criteria"]}
+        stated = [(c["name"], c["status"], c["hard"]) for c in made["criteria"]]
     except (PolicyEngineError, KeyError, TypeError) as error:
         raise NotStarted(Code.EV_INCONSISTENT, f"{place}: cannot be decided again: {error}") from None
-    if not decision.criteria or stated != {(c.name, c.status.value, c.hard) for c in decision.criteria}:
+    if not decision.criteria or stated != [(c.name, c.status.value, c.hard) for c in decision.criteria]:
         raise NotStarted(Code.EV_INCONSISTENT, f"{place}: states {len(stated)} criteria that are not those that follow from it")
     if made.get("verdict") != decision.verdict.value or made.get("passed") is not decision.passed:
         shown = f"states {made.get('verdict')}, passed {made.get('passed')!r}"
@@ -242,7 +242,3 @@ def _approved(evidence_hash: str, producer: Signer | None, overridden: Sequence[
 
 def _shown(instant: datetime) -> str:
     return instant.astimezone(UTC).isoformat(timespec="seconds")
-
-
-def _start(value: object) -> str:
-    return value[:12] if isinstance(value, str) else repr(value)

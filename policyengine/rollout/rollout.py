@@ -178,7 +178,7 @@ class Rollout:
         """Why the evidence does not contain the canary's span."""
         if known.canary_span is None or self.permit is None:
             return "no session of a canary is on record"
-        first, last = (day.isoformat() for day in known.canary_span)
+        first, last = known.canary_span
         if self.permit.start_date <= first and last <= self.permit.end_date:
             return None
         return f"the evidence, {self.permit.start_date} to {self.permit.end_date}, does not contain the canary, {first} to {last}"

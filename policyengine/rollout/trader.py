@@ -19,6 +19,7 @@ from policyengine.allocation.cycle import Cycle, Decision
 from policyengine.allocation.orders import OrderSizer
 from policyengine.allocation.scaler import RiskState
 from policyengine.allocation.sleeves import SLEEVES
+from policyengine.errors import DataError
 from policyengine.evidence.artifact import code_hash
 from policyengine.evidence.replay import cash_rate
 from policyengine.execution.account import Account
@@ -151,11 +152,11 @@ class Trader:
         nav = replayed_nav(self._panel, self._cycle, self._spec.execution, rate=self._rate, capital=self._broker.account().capital)
         before = np.concatenate([np.full((2, 1), self._broker.account().capital), nav[:, :-1]], axis=1)
         excess = nav / before - 1.0 - self._rate
-        at = [self.sessions.index(day) for day in span]
+        at = [self._index(day) for day in span]
         stop = at[-1] + 1
         first = closed.index(span[0])
         account = [history[day]["nav"] for day in closed[max(first - 1, 0) :]]
-        control = nav[0, [self.sessions.index(day) for day in closed[max(first - 1, 0) :]]]
+        control = nav[0, [self._index(day) for day in closed[max(first - 1, 0) :]]]
         return compare(
             excess[0, :stop],
             excess[1, :stop],
@@ -164,6 +165,16 @@ class Trader:
             control=control,
             loss_max_frac=self._spec.rollout.loss_max_frac,
         )
+
+    def _index(self, day: date) -> int:
+        """Where a session that was traded stands in the data.
+
+        Raises:
+            DataError: the data no longer have it.
+        """
+        if day not in self.sessions:
+            raise DataError("prices", f"have no session {day} any more, which account {self._account} traded")
+        return self.sessions.index(day)
 
     def _become(self, today: date) -> State:
         """Act as the rollout says now; in a session that was cut short, as it began, so that what was sent is what is sent again."""
@@ -234,7 +245,7 @@ class Trader:
             if intent.mode is not State.SHADOW or intent.session not in sessions:
                 continue
             seen += 1
-            t = self.sessions.index(intent.session)
+            t = self._index(intent.session)
             risk = risk_of(history[self.sessions[t - 1]]) if self.sessions[t - 1] in history else None
             again = self.intents(t, risk, state=State.SHADOW, decision=None, recorded_at=intent.recorded_at).get(intent.symbol)
             if again is None or replace(again, acted_size=intent.acted_size, limits=intent.limits) != intent:

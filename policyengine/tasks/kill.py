@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 
 from policyengine.errors import ConfigError, PolicyEngineError
@@ -58,8 +57,11 @@ def reset(spec: Spec, task: ResetTask, run: Run) -> None:
 
 
 def _record(switch: KillSwitch, run: Run) -> None:
-    """Tell the audit log, unless another process writes it, or it cannot be written: then it is told when it can be."""
-    with suppress(PolicyEngineError), AuditLog(audit_folder(run), recorded_at=run.now().isoformat()) as audit:
-        for item in switch.pending():
-            audit.append(recorded(item, run.now().isoformat()))
-            switch.recorded(item)
+    """Tell the audit log; where another process writes it, or it cannot be written, say so: it is told by whoever opens it next."""
+    try:
+        with AuditLog(audit_folder(run), recorded_at=run.now().isoformat()) as audit:
+            for item in switch.pending():
+                audit.append(recorded(item, run.now().isoformat()))
+                switch.recorded(item)
+    except PolicyEngineError as error:
+        run.say(f"audit     not told yet: {error}")

@@ -167,7 +167,7 @@ def test_a_forged_artifact_is_refused(pe: Command, mine: Path, tmp_path: Path) -
         ("passed as text", {"passed": "true"}, "its own criteria give"),
         ("criteria", {"judged": [{**c, "status": "pass"} for c in made["judged"]]}, "does not follow from"),
         ("no configuration", {"config": None}, "holds no configuration"),
-        ("no hashes", {"hashes": []}, "holds no hashes"),
+        ("no hashes", {"hashes": []}, "evidence.hashes: "),
         ("none", {"judged": []}, "a look without its test"),
         ("look", {"look": {**made["look"], "number": 2}}, "does not hold"),
         ("log", {"trial_log": {"count": 9, "hash": "0" * 64}}, "is not the one in"),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import json
 import random
 import shutil
 import statistics
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -93,6 +96,44 @@ def test_no_edit_is_taken_for_what_was_approved(signed: Request) -> None:
     assert sum(codes.values()) == EDITS
     assert len(codes) > 1
     assert verify(signed).approved_by == ("person2",)
+
+
+def places(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Every place of an artifact, of a list the first alone."""
+    yield path
+    if isinstance(value, dict):
+        for key in value:
+            yield from places(value[key], (*path, key))
+    elif isinstance(value, list) and value:
+        yield from places(value[0], (*path, 0))
+
+
+def test_nothing_of_another_type_and_nothing_missing_is_more_than_a_code(case: Case) -> None:
+    """Where nothing is signed every byte is read: each value that decides left out, or replaced by one of another type, in turn."""
+    made = json.loads(case.canonical.read_bytes())
+    undecided = {"arm_differences", "counts", "reconciliation", "test", "config", "notes", "findings"}
+    tried = 0
+    others = (None, [], {}, "x", 3, True, -1.5, ...)
+    for turn, path in enumerate(places({key: value for key, value in made.items() if key not in undecided})):
+        for other in (others[turn % 8], others[(turn + 3) % 8]):
+            if not path:
+                continue
+            edited = copy.deepcopy(made)
+            inner = edited
+            for key in path[:-1]:
+                inner = inner[key]
+            if inner[path[-1]] == other:
+                continue
+            if other is ...:
+                del inner[path[-1]]
+            else:
+                inner[path[-1]] = other
+            case.canonical.write_text(json.dumps(edited))
+            with pytest.raises(NotStarted) as caught:
+                verify(case.request)
+            str(caught.value).encode()
+            tried += 1
+    assert tried > 300
 
 
 def test_a_permit_is_verified_in_less_than_a_fifth_of_a_second(signed: Request) -> None:

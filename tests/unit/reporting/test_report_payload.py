@@ -276,7 +276,7 @@ def test_the_digest_is_of_the_artifact_as_it_lies_there(replayed: Path, copy: Co
         (lambda f: (f / "verdict.json").unlink(), "verdict.json", "does not exist"),
         (lambda f: (f / "evidence.json").write_text("[]"), "evidence.json", "is not a mapping"),
         (lambda f: (f / "evidence.json").write_text('{"schema": 1}'), "evidence.json", "stage None is none of shadow, canary, live"),
-        (lambda f: edit(f / "evidence.json", lambda made: made.pop("windows")), "evidence", "is not an artifact: KeyError 'windows'"),
+        (lambda f: edit(f / "evidence.json", lambda made: made.pop("windows")), "evidence.windows", "is required and not given"),
         (
             lambda f: edit(f / "evidence.json", lambda made: made["config"].pop("universe")),
             "copy",

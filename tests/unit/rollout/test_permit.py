@@ -41,7 +41,8 @@ def test_evidence_that_verifies_gives_a_permit(case: Case) -> None:
     assert (permit.stage, permit.approved_by, permit.producer) == (Stage.CANARY, ("local:ann",), None)
     assert permit.made_at == MADE_AT
     assert permit.expires_at == MADE_AT + timedelta(days=7)
-    assert (permit.start_date, permit.end_date) == (made["sample"]["start_date"], made["sample"]["end_date"])
+    sample = made["sample"]
+    assert (permit.start_date.isoformat(), permit.end_date.isoformat()) == (sample["start_date"], sample["end_date"])
 
 
 def test_ev_missing(case: Case) -> None:
