@@ -167,7 +167,7 @@ def job(config: DictConfig) -> None:
             if not any(place.iterdir()):
                 place.rmdir()
         return
-    from policyengine.evidence.store import write_json  # noqa: PLC0415 - the same in every worker
+    from policyengine.store import write_json  # noqa: PLC0415 - the same in every worker
 
     result: dict[str, Any] = {"error": None}
     try:

@@ -13,10 +13,10 @@ from policyengine.allocation.constraints import Constraints, bound
 from policyengine.allocation.cycle import Cycle
 from policyengine.allocation.sleeves import SLEEVES
 from policyengine.evidence.evidence import Table
-from policyengine.evidence.store import Words
 from policyengine.execution.replay import Curves
 from policyengine.market.panel import PricePanel
 from policyengine.records import Arm
+from policyengine.store import Words
 
 Floats = NDArray[np.float64]
 

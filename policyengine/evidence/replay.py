@@ -15,12 +15,12 @@ from policyengine.errors import DataError
 from policyengine.evidence.evidence import Evidence, Table
 from policyengine.evidence.metrics import BUCKETS, ArmSeries
 from policyengine.evidence.reconciliation import reconciliation
-from policyengine.evidence.store import Words
 from policyengine.execution.replay import Curves, FillTable, replay
 from policyengine.market.panel import PricePanel
 from policyengine.records import Arm
 from policyengine.signals.stream import Stream
 from policyengine.spec.root import ArmSpec, Spec
+from policyengine.store import Words
 
 Floats = NDArray[np.float64]
 IDENTITY_SESSIONS = 60

@@ -40,10 +40,10 @@ from policyengine.evidence.looks import (
     check_look,
     check_origin,
 )
-from policyengine.evidence.store import read_json, write_bytes
 from policyengine.evidence.trials import Trial, TrialRecord, fold
 from policyengine.spec.bind import bind, plain
 from policyengine.spec.root import digest
+from policyengine.store import read_json, write_bytes
 
 GENESIS = "0" * 64
 """Stands for the hash of the line before the first."""

@@ -20,13 +20,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from policyengine.errors import BrokenInvariant, OutputError, PolicyEngineError
 from policyengine.execution.chain import GENESIS, HEAD, Chain, Head, JournalBroken, Record, digest_of, of_kind, parsed, read_head, segment
+from policyengine.store import reported, sync_folder
 
 __all__ = ["GENESIS", "Journal", "JournalBroken", "JournalLocked", "Record", "reported"]
 
@@ -199,7 +200,7 @@ def _make(folder: Path) -> None:
     """Make `folder`, so that it lasts."""
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
-        _sync_folder(folder.parent)
+        sync_folder(folder.parent)
 
 
 def _lock(path: Path) -> int:
@@ -233,21 +234,4 @@ def _replace(path: Path, content: bytes) -> None:
     finally:
         os.close(handle)
     temporary.replace(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def reported(path: Path) -> Iterator[None]:
-    """Give an error of the operating system the name of `path`; OutputError."""
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be read or written: {error.strerror or error}") from error
+    sync_folder(path.parent)

@@ -13,7 +13,6 @@ from typing import Any
 from policyengine.errors import DataError
 from policyengine.evidence.artifact import facts_of
 from policyengine.evidence.gate import meets_floors
-from policyengine.evidence.store import rounded, write_bytes
 from policyengine.market.files import without_password
 from policyengine.records import Arm, Stage
 from policyengine.reporting.legacy import LEGACY_KEYS, legacy
@@ -23,6 +22,7 @@ from policyengine.reporting.series import Curves, confidence_counts, curves, kno
 from policyengine.reporting.stored import Column, StoredRun, Table, read_run
 from policyengine.spec.bind import bind
 from policyengine.spec.gate import FloorsSpec
+from policyengine.store import rounded, write_bytes
 
 SCHEMA = 1
 FILE = "dashboard_data.json"

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from policyengine.errors import DataError
 from policyengine.evidence.artifact import facts_of
-from policyengine.evidence.store import read_json
 from policyengine.records import Arm, Stage
+from policyengine.store import read_json
 
 Column = NDArray[Any]
 Table = Mapping[str, Column]

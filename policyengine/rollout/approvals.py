@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from policyengine.errors import ConfigError, DataError
-from policyengine.evidence.store import parse_json, write_bytes
 from policyengine.records import Stage
 from policyengine.rollout.guarded import read_guarded
 from policyengine.rollout.refusals import Code, NotStarted
 from policyengine.rollout.signatures import KeyLocked, public_key, sign
 from policyengine.rollout.trust import NAME, Signer, TrustRoots, signature_path, verify_file
 from policyengine.spec.bind import plain
+from policyengine.store import parse_json, write_bytes
 
 SCHEMA = 1
 NAMESPACE = "policyengine-approval"

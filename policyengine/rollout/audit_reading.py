@@ -14,7 +14,7 @@ from typing import Any, TypeVar, overload
 
 from policyengine.errors import ConfigError, OutputError
 from policyengine.execution.chain import Chain, of_kind
-from policyengine.execution.journal import JournalBroken, JournalLocked, reported
+from policyengine.execution.journal import JournalBroken, JournalLocked
 from policyengine.rollout.audit_records import (
     KINDS,
     Breach,
@@ -32,6 +32,7 @@ from policyengine.rollout.audit_records import (
 from policyengine.rollout.modes import State
 from policyengine.rollout.refusals import Code, NotStarted
 from policyengine.spec.bind import bind
+from policyengine.store import reported
 
 _START = re.compile(rb'\{"seq":\d+,"previous":"[0-9a-f]{64}","kind":"([a-z]+)","recorded_at":"([^"\\]*)"')
 _EVENTS: tuple[type[Any], ...] = (Transition, Kill, Reset, Breach)

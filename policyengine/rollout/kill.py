@@ -41,11 +41,11 @@ from policyengine.rollout.kill_records import (
     event_of,
     iso,
     made,
-    reported,
     there,
 )
 from policyengine.rollout.latch import Latch
 from policyengine.rollout.refusals import Code, NotStarted
+from policyengine.store import reported
 
 VARIABLE = "POLICYENGINE_KILL"
 _NO_VALUES = frozenset({"", "0", "false"})

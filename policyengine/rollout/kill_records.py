@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import ClassVar, TypeVar
 
 from policyengine.errors import ConfigError, DataError, OutputError
-from policyengine.evidence.store import read_json, write_json
 from policyengine.spec.bind import bind, plain
+from policyengine.store import read_json, reported, write_json
 
 
 class Source(StrEnum):
@@ -212,28 +212,6 @@ def there(path: Path) -> bool:
     except OSError:
         return True
     return True
-
-
-@contextmanager
-def reported(path: Path) -> Iterator[None]:
-    """Give what goes wrong with `path` its name.
-
-    Raises:
-        OutputError: the system refused.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be read or written: {error.strerror or error}") from error
-
-
-def sync(folder: Path) -> None:
-    """Make the names in `folder` durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def as_text(text: str) -> str:

@@ -9,8 +9,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from policyengine.rollout.kill_records import RELEASED, KillEvent, Source, event_of, listed, reported, sync, there
+from policyengine.rollout.kill_records import RELEASED, KillEvent, Source, event_of, listed, there
 from policyengine.rollout.refusals import Code, NotStarted
+from policyengine.store import reported, sync_folder
 
 _LOOKS = 5
 """POSIX lets a folder that is listed while a name in it changes show both names or neither; not five times in a row."""
@@ -29,10 +30,10 @@ class Latch:
         self.folder.mkdir(parents=True, exist_ok=True)
         if not listed(self.folder):
             (self.folder / "released").touch()
-        sync(self.folder)
-        sync(self.folder.parent)
+        sync_folder(self.folder)
+        sync_folder(self.folder.parent)
         self._lock.touch()
-        sync(self._lock.parent)
+        sync_folder(self._lock.parent)
 
     def look(self) -> tuple[list[str], str | None]:
         """The names of a latch, and what is wrong unless there is one alone; neither where none was begun."""
@@ -76,7 +77,7 @@ class Latch:
             for name in names:
                 leaving(name)
                 moved |= self._renamed(name, event)
-        sync(self.folder)
+        sync_folder(self.folder)
         return event
 
     def _renamed(self, name: str, event: KillEvent) -> bool:
@@ -99,7 +100,7 @@ class Latch:
             (self.folder / event.name).rename(self.folder / name)
         except FileNotFoundError:
             raise NotStarted(Code.KILL_LATCHED, f"{event.event_id} is not what is engaged any more: another event came") from None
-        sync(self.folder)
+        sync_folder(self.folder)
         return name
 
     @contextmanager

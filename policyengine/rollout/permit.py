@@ -16,7 +16,6 @@ from policyengine.errors import DataError, PolicyEngineError
 from policyengine.evidence.anchoring import Superseded, anchored, refuse_superseded
 from policyengine.evidence.artifact import Hashes, Inconsistent, Read, code_hash, facts_of, read_artifact
 from policyengine.evidence.gate import Facts, decide
-from policyengine.evidence.store import MAX_JSON_BYTES, parse_json
 from policyengine.records import Arm, Stage, Verdict
 from policyengine.rollout.approvals import Answer, quorum, read_approvals
 from policyengine.rollout.guarded import read_guarded
@@ -25,6 +24,7 @@ from policyengine.rollout.trust import Signer, TrustRoots, verify_evidence
 from policyengine.spec.bind import bind
 from policyengine.spec.gate import GateSpec
 from policyengine.spec.root import Spec
+from policyengine.store import MAX_JSON_BYTES, parse_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

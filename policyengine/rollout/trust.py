@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from policyengine.evidence.store import MAX_JSON_BYTES, write_bytes
 from policyengine.rollout.guarded import read_guarded
 from policyengine.rollout.refusals import Code, NotStarted
 from policyengine.rollout.signatures import KEY_TYPE, MAX_SIGNATURE_BYTES, PublicKey, SignatureInvalid, sign, verify
+from policyengine.store import MAX_JSON_BYTES, write_bytes
 
 EVIDENCE_NAMESPACE = "policyengine-evidence"
 MAX_ROOTS_BYTES = 2**20

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 from policyengine.errors import ConfigError
 from policyengine.records import Stage
-from policyengine.spec.rules import at_least
+from policyengine.spec.rules import at_least, in_range
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -146,6 +146,46 @@ class ExplainTask:
     decision: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MonitorTask:
+    """Look at what account `account` left, raise and clear alerts, and deliver what is new."""
+
+    KIND: ClassVar[str] = "monitor"
+    account: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DashboardTask:
+    """Serve the report of the run whose folder is `path`, and what account `account` left, on 127.0.0.1 at `port`; 0 is any free one."""
+
+    KIND: ClassVar[str] = "dashboard"
+    path: str
+    account: str
+    port: int
+
+    def __post_init__(self) -> None:
+        """Refuse a port that is none."""
+        in_range("port", self.port, 0, 65_535)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthTask:
+    """Judge the signals by their validation records: those of the state folder, or of the JSONL file `path`.
+
+    Only records of run `run_id`, from `since` until `until` (both days included), of `mode` and `action` count; None takes all. With
+    `strict` what cannot be read or understood makes it red; otherwise it is counted and left out.
+    """
+
+    KIND: ClassVar[str] = "health"
+    strict: bool
+    path: str | None = None
+    run_id: str | None = None
+    since: date | None = None
+    until: date | None = None
+    mode: str | None = None
+    action: str | None = None
+
+
 TaskSpec = (
     EvaluateTask
     | CollectTask
@@ -158,4 +198,7 @@ TaskSpec = (
     | KillTask
     | ResetTask
     | ExplainTask
+    | MonitorTask
+    | DashboardTask
+    | HealthTask
 )

@@ -7,7 +7,6 @@ from datetime import timedelta
 from pathlib import Path
 
 from policyengine.errors import ConfigError
-from policyengine.evidence.store import MAX_JSON_BYTES
 from policyengine.rollout.approvals import LOCAL, Answer, Statement
 from policyengine.rollout.approvals import approve as stored
 from policyengine.rollout.guarded import read_guarded
@@ -15,6 +14,7 @@ from policyengine.rollout.refusals import Code
 from policyengine.rollout.trust import sign_evidence
 from policyengine.spec.root import Spec
 from policyengine.spec.task import ApproveTask
+from policyengine.store import MAX_JSON_BYTES
 from policyengine.tasks.rolled import trust_of
 from policyengine.tasks.run import Run
 

@@ -15,11 +15,11 @@ from policyengine.errors import DataError
 from policyengine.evidence.artifact import facts_of, row_of
 from policyengine.evidence.gate import Decision, decide
 from policyengine.evidence.matrix import EvidenceRow, columns, flat
-from policyengine.evidence.store import read_json, write_csv, write_json
 from policyengine.records import Stage
 from policyengine.reporting import terminal
 from policyengine.spec.bind import plain
 from policyengine.spec.gate import GateSpec
+from policyengine.store import read_json, write_csv, write_json
 
 PLAN = "sweep.json"
 RESULT = "result.json"

@@ -21,7 +21,6 @@ from policyengine.evidence.evidence import Evidence
 from policyengine.evidence.gate import Facts
 from policyengine.evidence.matrix import columns, flat
 from policyengine.evidence.replay import replay_evidence
-from policyengine.evidence.store import write_csv, write_json, write_parquet
 from policyengine.evidence.trade_history import trade_history_evidence
 from policyengine.evidence.trade_history import trial_returns as ledger_returns
 from policyengine.evidence.trial_series import trial_returns
@@ -33,6 +32,7 @@ from policyengine.signals.stream import Stream
 from policyengine.spec.evidence import ReplayEvidence, TradeHistoryEvidence
 from policyengine.spec.root import Spec
 from policyengine.spec.task import EvaluateTask
+from policyengine.store import write_csv, write_json, write_parquet
 from policyengine.tasks.inputs import inputs, required, until
 from policyengine.tasks.run import Run
 

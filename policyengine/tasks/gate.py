@@ -10,13 +10,13 @@ from policyengine.errors import DataError
 from policyengine.evidence.anchoring import anchored
 from policyengine.evidence.artifact import facts_of, verdict_record
 from policyengine.evidence.gate import Decision, decide
-from policyengine.evidence.store import read_json, rounded
 from policyengine.records import Stage, Verdict
 from policyengine.reporting import terminal
 from policyengine.spec.bind import bind, plain
 from policyengine.spec.gate import GateSpec
 from policyengine.spec.root import Spec, differences
 from policyengine.spec.task import GateTask
+from policyengine.store import read_json, rounded
 from policyengine.tasks.run import Run
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from policyengine.evidence.controls import run_controls
 from policyengine.evidence.controls.rows import ControlRow
-from policyengine.evidence.store import write_csv
 from policyengine.spec.bind import plain
 from policyengine.spec.task import SelftestTask
+from policyengine.store import write_csv
 from policyengine.tasks.run import Run
 
 RECORDED_REPS = 2000

@@ -7,7 +7,6 @@ import numpy as np
 from policyengine.allocation.cycle import Cycle, grid
 from policyengine.errors import ConfigError
 from policyengine.evidence.replay import source_key
-from policyengine.evidence.store import write_csv, write_json
 from policyengine.execution.broker import PaperBroker
 from policyengine.market import open_market
 from policyengine.records import Arm
@@ -17,6 +16,7 @@ from policyengine.rollout.trader import Trader
 from policyengine.spec.bind import plain
 from policyengine.spec.root import Spec
 from policyengine.spec.task import TradeTask
+from policyengine.store import write_csv, write_json
 from policyengine.tasks.inputs import inputs, required
 from policyengine.tasks.rolled import rolled_out, switched
 from policyengine.tasks.run import Run

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from policyengine.evidence.store import write_json
 from policyengine.records import Stage
 from policyengine.rollout.approvals import Answer, Statement, approve, quorum, read_approvals
 from policyengine.rollout.refusals import Code, NotStarted
 from policyengine.rollout.signatures import PublicKey
 from policyengine.rollout.trust import EVIDENCE_NAMESPACE, Signer, TrustRoots, sign_evidence, signature_path, verify_evidence
+from policyengine.store import write_json
 from tests.keys import private, public_line, ssh_keygen, write_key, write_text
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)

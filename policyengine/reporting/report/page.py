@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from policyengine.evidence.store import write_bytes
 from policyengine.reporting.payload import payload_of, write_payload
 from policyengine.reporting.report import charts, sections
 from policyengine.reporting.report.figures import figures
@@ -14,6 +13,7 @@ from policyengine.reporting.report.text import esc
 from policyengine.reporting.report.trades import trades_csv
 from policyengine.reporting.report.verdict import tiles, verdict
 from policyengine.reporting.stored import read_run
+from policyengine.store import write_bytes
 
 REPORT, TRADES = "report.html", "trades.csv"
 STYLE = Path(__file__).with_name("report.css")

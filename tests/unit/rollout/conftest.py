@@ -15,13 +15,13 @@ import pandas as pd
 import pytest
 
 from policyengine import cli
-from policyengine.evidence.store import read_json, write_json
 from policyengine.records import Stage
 from policyengine.reporting.progress import Progress
 from policyengine.rollout.approvals import Answer, Statement, approve
 from policyengine.rollout.permit import Request
 from policyengine.spec.root import Spec
 from policyengine.spec.task import EvaluateTask
+from policyengine.store import read_json, write_json
 from policyengine.tasks.evaluate import evaluate
 from policyengine.tasks.run import Run
 from tests.conftest import composed_spec

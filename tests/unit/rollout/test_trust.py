@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from policyengine.evidence.store import write_json
 from policyengine.rollout.refusals import Code, NotStarted
 from policyengine.rollout.signatures import PublicKey, sign
 from policyengine.rollout.trust import EVIDENCE_NAMESPACE, TrustRoots, sign_evidence, signature_path, verify_evidence
+from policyengine.store import write_json
 from tests.keys import private, public_line, roots, ssh_keygen, write_key, write_text
 
 SPACE = "policyengine-approval"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from policyengine.errors import DataError, OutputError
-from policyengine.evidence import store
+from policyengine import store
 
 
 def test_json_is_sorted_rounded_and_never_nan(tmp_path: Path) -> None:
