@@ -34,12 +34,13 @@ from omegaconf.errors import OmegaConfBaseException
 import policyengine
 from policyengine.errors import ConfigError, PolicyEngineError
 from policyengine.records import Stage, Verdict
+from policyengine.reporting import terminal
 from policyengine.reporting.progress import Progress
 from policyengine.rollout.refusals import NotStarted
 from policyengine.spec.bind import bind, unknown
 from policyengine.spec.gate import GateSpec
 from policyengine.spec.root import Spec, bind_spec
-from policyengine.spec.task import CollectTask, EvaluateTask, GateTask, ResetTask, SelftestTask, TradeTask
+from policyengine.spec.task import CollectTask, EvaluateTask, GateTask, HealthTask, MonitorTask, ResetTask, SelftestTask, TradeTask
 from policyengine.tasks.run import Run
 
 PACKAGE = Path(policyengine.__file__).resolve().parent
@@ -218,6 +219,14 @@ def _dispatch(spec: Spec, run: Run) -> int:
             from policyengine.tasks.selftest import selftest  # noqa: PLC0415
 
             return 0 if all(row.ok for row in selftest(spec.task, run)) else 1
+        case HealthTask():
+            from policyengine.tasks.health import health  # noqa: PLC0415
+
+            return 0 if health(spec, spec.task, run, lambda found: _conclude(0 if found.ok else 1)).ok else 1
+        case MonitorTask():
+            from policyengine.tasks.monitor import monitor  # noqa: PLC0415
+
+            return 0 if monitor(spec, spec.task, run, lambda ok: _conclude(0 if ok else 1)) else 1
         case CollectTask():
             return _collect(Path(spec.task.path), spec.gate, spec.task.stage)
         case task:
@@ -247,7 +256,7 @@ def _run(spec: Spec, folder: Path, temporary: Path, *, in_sweep: bool) -> Run:
         temporary=temporary,
         in_sweep=in_sweep,
         choices={k: str(v) for k, v in HydraConfig.get().runtime.choices.items()},
-        say=(lambda _: None) if in_sweep else print,
+        say=(lambda _: None) if in_sweep else terminal.speaker(sys.stdout),
         clock=time.monotonic,
         now=lambda: datetime.now(UTC),
         environment=os.environ,

@@ -49,6 +49,8 @@ SIGNALS = _schema(
         "confidence": _number(pa.Check.in_range(0.0, 1.0)),
         **{name: _number() for name in ("strength", "edge_score", "gap_frac", "cost_bps", "funding_bps")},
         "horizon_days": _number(pa.Check.gt(0.0)),
+        "expected_return": _number(),
+        "predicted_volatility": _number(pa.Check.ge(0.0)),
         "participation_frac": _number(pa.Check.ge(0.0)),
         "leverage": _number(pa.Check.gt(0.0)),
         **dict.fromkeys(("source", "regime"), _TEXT),

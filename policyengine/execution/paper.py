@@ -33,8 +33,8 @@ Floats = NDArray[np.float64]
 class Desk:
     """Submits one account's orders; `done` holds what became of those of the last session, in the order submitted.
 
-    `announce` hears of a session's orders before the first is sent. While `stopped` says so nothing is opened any more: only what
-    reduces a position is sent, and what was sent before the process began again is looked up.
+    `announce` hears of a session's orders before the first is sent. While `stopped` says so nothing is opened any more, and of the names
+    `barred` never: only what reduces a position is sent, and what was sent before the process began again is looked up.
     """
 
     broker: PaperBroker
@@ -44,6 +44,7 @@ class Desk:
     sessions: Sequence[date]
     announce: Callable[[Orders, Day], None] = lambda *_: None
     stopped: Callable[[], bool] = lambda: False
+    barred: frozenset[str] = frozenset()
     decision: str = ""
     done: tuple[Fill, ...] = ()
 
@@ -64,7 +65,8 @@ class Desk:
                 session=self.sessions[day.index],
                 reduces=bool(quantity[i] * held[i] < 0.0 and abs(quantity[i]) <= abs(held[i])),
             )
-            if not order.reduces and self.stopped() and not self.broker.knows(order.client_order_id):
+            held_back = not order.reduces and (order.symbol in self.barred or self.stopped())
+            if held_back and not self.broker.knows(order.client_order_id):
                 continue
             outcome = self.broker.submit(order, float(price[i]))
             self.done += (outcome,)

@@ -48,6 +48,12 @@ CHECKS = (
         rule="prices: the bars of a symbol stand in the order of time",
     ),
     Check(
+        name="split_like_prices",
+        sql="split_like_prices",
+        needs=("prices.close",),
+        rule="prices: no close is a whole multiple or part of the one before it, as after a split that was not adjusted for",
+    ),
+    Check(
         name="symbols_in_two_buckets",
         sql="symbols_in_two_buckets",
         needs=("trades.bucket",),

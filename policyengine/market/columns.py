@@ -126,6 +126,8 @@ VIEWS: dict[str, tuple[Column, ...]] = {
         _column("edge_score", Kind.NUMBER),
         _column("source", Kind.TEXT),
         _column("horizon_days", Kind.NUMBER),
+        _column("expected_return", Kind.NUMBER),
+        _column("predicted_volatility", Kind.NUMBER),
         _column("regime", Kind.TEXT),
         _column("cost_bps", Kind.NUMBER),
         _column("gap_frac", Kind.NUMBER),

@@ -73,6 +73,7 @@ class Market:
             "symbols": list(listed),
             "buckets": [instrument.bucket.value for instrument in listed.values()],
             "currencies": [instrument.currency for instrument in listed.values()],
+            "types": [instrument.type for instrument in listed.values()],
         }
         engine.run(statement("instruments"), place=origin, parameters=instruments)
         if "trades" in types:

@@ -25,9 +25,10 @@ class SignalRows:
     """S signals, ordered by (signalled_at, symbol, signal_id).
 
     `symbols` sorted texts; `code` (S,) index into them. `signalled_at` (S,) datetime64[us], UTC. `direction` (S,) int8: 1 buy,
-    -1 sell, 0 hold. `confidence` (S,) in [0, 1], NaN only on a hold. `strength`, `edge_score`, `horizon_days` and the overlay
-    features `cost_bps`, `gap_frac`, `funding_bps`, `participation_frac`, `leverage` (S,) float64, NaN where the source is silent,
-    never infinite. `source`, `regime` (S,) texts or None, as the source writes them. `signal_id` (S,) texts, the durable key.
+    -1 sell, 0 hold. `confidence` (S,) in [0, 1], NaN only on a hold. `strength`, `edge_score`, `horizon_days`, `expected_return` and
+    `predicted_volatility` over that horizon, and the overlay features `cost_bps`, `gap_frac`, `funding_bps`, `participation_frac`,
+    `leverage` (S,) float64, NaN where the source is silent, never infinite. `source`, `regime` (S,) texts or None, as the source
+    writes them. `signal_id` (S,) texts, the durable key.
     """
 
     symbols: tuple[str, ...]
@@ -38,6 +39,8 @@ class SignalRows:
     strength: Floats
     edge_score: Floats
     horizon_days: Floats
+    expected_return: Floats
+    predicted_volatility: Floats
     cost_bps: Floats
     gap_frac: Floats
     funding_bps: Floats
@@ -108,6 +111,8 @@ def read_signals(engine: Engine, place: str) -> SignalRows:
         strength=_floats(table, "strength"),
         edge_score=_floats(table, "edge_score"),
         horizon_days=_floats(table, "horizon_days"),
+        expected_return=_floats(table, "expected_return"),
+        predicted_volatility=_floats(table, "predicted_volatility"),
         cost_bps=_floats(table, "cost_bps"),
         gap_frac=_floats(table, "gap_frac"),
         funding_bps=_floats(table, "funding_bps"),

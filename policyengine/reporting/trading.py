@@ -8,13 +8,13 @@ from typing import Any
 from policyengine.execution.broker import Fill
 from policyengine.reporting.terminal import ascii_text, item
 
-ORDER_COLUMNS = ("session", "client_order_id", "symbol", "side", "ordered", "filled", "price", "cost", "realized", "refusal")
+ORDER_COLUMNS = ("session", "client_order_id", "symbol", "side", "ordered", "filled", "price", "cost", "realized", "refusal", "signal_id")
 SHOWN_SESSIONS = 8
 SHOWN_TARGETS = 40
 
 
-def order_row(fill: Fill) -> dict[str, Any]:
-    """One order and what became of it."""
+def order_row(fill: Fill, signal_id: str | None) -> dict[str, Any]:
+    """One order, what became of it, and the signal that it follows."""
     order = fill.order
     return {
         "session": order.session.isoformat(),
@@ -27,6 +27,7 @@ def order_row(fill: Fill) -> dict[str, Any]:
         "cost": fill.cost,
         "realized": fill.realized,
         "refusal": None if fill.refusal is None else fill.refusal.value,
+        "signal_id": signal_id,
     }
 
 
@@ -53,6 +54,8 @@ def lines(record: Mapping[str, Any], *, source: str, folder: str) -> Iterator[st
         yield from item("binds", f"{_written(limit['origin'])}{gone}")
     for limit in record["unmet"]:
         yield from item("unmet", f"{_written(limit['origin'])}: {limit['reason']}")
+    if record["quant_gate"] is not None:
+        yield from item("no new entries", record["quant_gate"])
     for alert in record["alerts"]:
         yield from item(f"alert {alert['check']}", f"{alert['count']:,} x {alert['rule']}")
     yield f"orders    {folder}/orders.csv"

@@ -11,10 +11,11 @@ from typing import Any
 from policyengine.errors import ConfigError
 from policyengine.records import Arm
 from policyengine.spec.bind import bind, plain, unknown
-from policyengine.spec.evidence import EvidenceSpec
+from policyengine.spec.evidence import EvidenceSpec, WalkForwardEvidence
 from policyengine.spec.execution import ExecutionSpec
 from policyengine.spec.gate import GateSpec
 from policyengine.spec.limits import LimitsSpec, check_sweep
+from policyengine.spec.monitor import MonitorSpec
 from policyengine.spec.rollout import RolloutSpec
 from policyengine.spec.rules import at_least
 from policyengine.spec.scaler import ScalerSpec, check_scaled
@@ -30,8 +31,8 @@ ARM_SECTIONS = ("sizing", "sleeves", "scaler", "limits")
 """What an arm may change. Everything else is common to both, so that nothing but the sizing policy differs."""
 
 
-UNBOUND = ("task", "runtime", "rollout")
-"""Sections that no evidence is bound to: what is done with it, by which machine, and how far the rollout is."""
+UNBOUND = ("task", "runtime", "rollout", "monitor")
+"""Sections that no evidence is bound to: what is done with it, by which machine, how far the rollout is and who is told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +89,7 @@ class Spec:
     evidence: EvidenceSpec
     gate: GateSpec
     rollout: RolloutSpec
+    monitor: MonitorSpec
     task: TaskSpec
     runtime: RuntimeSpec
     seed: int
@@ -102,7 +104,9 @@ class Spec:
         """What decides the sizes of `arm`."""
         spec = self.arm(arm)
         origin = self.signals.origin
-        if origin == "auto":
+        if isinstance(self.evidence, WalkForwardEvidence):
+            origin = "engine"
+        elif origin == "auto":
             origin = "source" if "signals" in self.source.views else "engine"
         return PolicySpec(
             universe=self.universe,

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import ClassVar, Literal
 
 from policyengine.errors import ConfigError
-from policyengine.records import Stage
+from policyengine.records import Bucket, Stage
+from policyengine.spec.bind import unknown
+from policyengine.spec.health import ACTIONS, EXECUTION_MODES, CeilingsSpec, FilterUnknown, ends_before, starts_at
 from policyengine.spec.rules import at_least, in_range
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+def _check_name(path: str, name: str) -> None:
+    """Refuse what is no plain name: it becomes a folder's."""
+    if not _NAME.fullmatch(name):
+        raise ConfigError(path, f"{name!r} is not a name of letters, digits, '-' and '_', at most 64")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +72,16 @@ class SelftestTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportTask:
-    """Draw the report of the run whose folder is `path` again."""
+    """Draw the report of the run whose folder is `path` again, with what account `account` left last; None leaves that out."""
 
     KIND: ClassVar[str] = "report"
     path: str
+    account: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse an account that is no plain name."""
+        if self.account is not None:
+            _check_name("account", self.account)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +98,7 @@ class TradeTask:
 
     def __post_init__(self) -> None:
         """Refuse an account that is no plain name, which becomes a folder's, and one without capital."""
-        if not _NAME.fullmatch(self.account):
-            raise ConfigError("account", f"{self.account!r} is not a name of letters, digits, '-' and '_', at most 64")
+        _check_name("account", self.account)
         if self.capital <= 0.0:
             raise ConfigError("capital", f"{self.capital:g} is not above 0")
 
@@ -153,6 +166,10 @@ class MonitorTask:
     KIND: ClassVar[str] = "monitor"
     account: str
 
+    def __post_init__(self) -> None:
+        """Refuse an account that is no plain name."""
+        _check_name("account", self.account)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DashboardTask:
@@ -166,24 +183,56 @@ class DashboardTask:
     def __post_init__(self) -> None:
         """Refuse a port that is none."""
         in_range("port", self.port, 0, 65_535)
+        _check_name("account", self.account)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthTask:
     """Judge the signals by their validation records: those of the state folder, or of the JSONL file `path`.
 
-    Only records of run `run_id`, from `since` until `until` (both days included), of `mode` and `action` count; None takes all. With
-    `strict` what cannot be read or understood makes it red; otherwise it is counted and left out.
+    Only records of run `run_id`, from `since` until `until` (days or instants, both included), of `mode` and `action` count; None takes
+    all. `fail_frac` bounds the share of FAIL among records with a status, `negative_frac` that of an expected profit below 0 among those
+    with one. With `strict` what cannot be read or understood makes it red; otherwise it is counted and left out. With `gate` the judgement
+    feeds the quant gate, which while it is active lets the instruments in `buckets` open nothing.
     """
 
     KIND: ClassVar[str] = "health"
     strict: bool
+    fail_frac: CeilingsSpec
+    negative_frac: CeilingsSpec
+    gate: bool
+    buckets: tuple[Bucket, ...]
     path: str | None = None
     run_id: str | None = None
-    since: date | None = None
-    until: date | None = None
+    since: str | None = None
+    until: str | None = None
     mode: str | None = None
     action: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse filters that cannot be understood, and a gate that would disable nothing, or what is safe.
+
+        A log that is not ours may have modes of its own.
+        """
+        if not self.buckets or Bucket.SAFE in self.buckets:
+            raise ConfigError("buckets", f"{[b.value for b in self.buckets]} are not the risk buckets that a gate may disable")
+        if self.path is None and self.mode is not None and self.mode not in EXECUTION_MODES:
+            raise FilterUnknown("mode", unknown("value", self.mode, EXECUTION_MODES))
+        if self.action is not None and self.action not in ACTIONS:
+            raise FilterUnknown("action", unknown("value", self.action, ACTIONS))
+        if "" in (self.run_id, self.mode):
+            raise FilterUnknown("run_id" if self.run_id == "" else "mode", "'' is empty; null takes all")
+        since, before = self.span
+        if since is not None and before is not None and since >= before:
+            raise FilterUnknown("since", f"{self.since} is after until {self.until}")
+
+    @property
+    def span(self) -> tuple[datetime | None, datetime | None]:
+        """The first instant that counts, and the first after that no longer does; None has no bound."""
+        return (
+            None if self.since is None else starts_at("since", self.since),
+            None if self.until is None else ends_before("until", self.until),
+        )
 
 
 TaskSpec = (

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from policyengine.allocation.constraints import Constraints, constraints
 from policyengine.allocation.cycle import Cycle
 from policyengine.allocation.nav import Mark, PortfolioSnapshot, Valuation, panel_rates, value_portfolio
+from policyengine.allocation.scaler import Scaling, annual_vol, drawdown, risk_factors
 from policyengine.allocation.shell import project_to_feasible
 from policyengine.allocation.sleeves import SLEEVES
 from policyengine.errors import BrokenInvariant
 from policyengine.execution.account import Account
+from policyengine.execution.paper import risk_of
 from policyengine.execution.session import Day, Standing
 from policyengine.market import PricePanel
-from policyengine.records import Arm, Bucket
+from policyengine.records import Arm, Bucket, Sleeve
 from policyengine.reporting import trading
 from policyengine.rollout.modes import State
 from policyengine.rollout.trader import Traded
@@ -71,8 +76,8 @@ class Valuer:
             raise BrokenInvariant(f"session {self._sessions[day.index]}: the book is worth {nav}, its holdings {worth}")
 
 
-def traded_record(one: Traded, session: date, symbols: Sequence[str]) -> dict[str, Any]:
-    """One session."""
+def traded_record(one: Traded, session: date, symbols: Sequence[str], followed: Callable[[int, str], str | None]) -> dict[str, Any]:
+    """One session; `followed` tells which signal an instrument follows at a session, by their index and symbol."""
     rejected = {} if one.done.orders is None else one.done.orders.rejected
     orders = one.done.orders
     return {
@@ -88,12 +93,14 @@ def traded_record(one: Traded, session: date, symbols: Sequence[str]) -> dict[st
             if names.any()
         },
         "limits_held": orders is None or not bool(orders.breach[0] or orders.held_over[0]),
-        "orders": [trading.order_row(fill) for fill in one.fills],
+        "orders": [trading.order_row(fill, followed(one.day.index, fill.order.symbol)) for fill in one.fills],
     }
 
 
-def account_record(spec: Spec, account: Account, cycle: Cycle, valuer: Valuer, t: int, state: State) -> dict[str, Any]:
-    """Where the account stands after session `t`, its last, and what it decided there."""
+def account_record(
+    spec: Spec, account: Account, cycle: Cycle, valuer: Valuer, t: int, state: State, *, scaling: Scaling | None, periods_per_year: float
+) -> dict[str, Any]:
+    """Where the account stands after session `t`, its last, and what it decided there; `scaling` is that of what acts."""
     if account.last_session is None or account.last_payload is None:
         raise BrokenInvariant("no session was closed")
     kept = account.last_payload
@@ -113,33 +120,66 @@ def account_record(spec: Spec, account: Account, cycle: Cycle, valuer: Valuer, t
         "cost": account.cost,
         "interest": account.interest,
         "haircuts": [plain(flag) for flag in valued.flags],
-        "buckets": _buckets(spec, arm, valued),
-        "sleeves": _sleeves(arm, cycle, t, kept),
+        **_held(spec, state, valued),
+        "sleeves": _sleeves(arm, cycle, t, kept, _scales(kept, scaling, periods_per_year)),
         "targets": _targets(spec, cycle, t, kept, valued),
         **_limits(spec, arm, kept),
     }
 
 
-def _buckets(spec: Spec, arm: ArmSpec, valued: Valuation) -> list[dict[str, Any]]:
-    """What each bucket holds, as a fraction of NAV; safe is all that is not risk, cash included."""
-    held = dict.fromkeys(Bucket, 0.0)
-    for symbol, value in valued.values.items():
-        held[spec.universe.bucket(symbol)] += abs(value) / valued.nav
-    held[Bucket.SAFE] = 1.0 - sum(held[bucket] for bucket in Bucket if bucket is not Bucket.SAFE)
-    limits = arm.limits
-    return [
-        {
-            "bucket": bucket.value,
-            "held_frac": held[bucket],
-            "min_frac": limits.buckets[bucket].min_frac if limits.enabled and bucket is Bucket.SAFE else None,
-            "max_frac": limits.buckets[bucket].max_frac if limits.enabled and bucket is not Bucket.SAFE else None,
-        }
-        for bucket in Bucket
-    ]
+def _held(spec: Spec, state: State, valued: Valuation) -> dict[str, Any]:
+    """What each bucket holds against the limits in force, and all that is risk; safe is what is not risk, cash included."""
+    symbols = sorted(valued.values)
+    share = np.array([valued.values[symbol] / valued.nav for symbol in symbols])
+    within = [_counted(spec, arm, symbols, share) for arm in _in_force(state)]
+    rows = dict(zip(within[0].names, within[0].groups @ np.abs(share), strict=True))
+    caps = {name: min(float(one.group_upper[i]) for one in within) for i, name in enumerate(within[0].names)}
+    # Where both bound all that is not safe, only the tighter of floor and risk maximum has a row; its members are the same.
+    not_safe, risk = float(rows.get("safe_min", rows.get("risk_max", 0.0))), float(rows.get("risk_max", rows.get("safe_min", 0.0)))
+    limits = [spec.arm(arm).limits for arm in _in_force(state) if spec.arm(arm).limits.enabled]
+    floor = max((one.buckets[Bucket.SAFE].min_frac for one in limits), default=None)
+    most = min((one.risk_max_frac for one in limits if one.risk_max_frac is not None), default=None)
+    lines = []
+    for bucket in Bucket:
+        of = [float(w) for s, w in zip(symbols, share, strict=True) if spec.universe.bucket(s) is bucket]
+        safe = bucket is Bucket.SAFE
+        cap = None if safe or not limits else caps[f"bucket {bucket}"]
+        left = None if cap is None else cap - float(rows[f"bucket {bucket}"])
+        lines.append(
+            {
+                "bucket": bucket.value,
+                "held_frac": 1.0 - not_safe if safe else math.fsum(map(abs, of)),
+                "net_frac": math.fsum(of),
+                "min_frac": floor if safe else None,
+                "max_frac": cap,
+                "headroom_frac": 1.0 - not_safe - floor if safe and floor is not None else left,
+            }
+        )
+    return {
+        "buckets": lines,
+        "risk": {"held_frac": risk, "max_frac": most, "headroom_frac": None if most is None else most - risk},
+        "cash_frac": math.fsum(valued.cash.values()) / valued.nav,
+    }
 
 
-def _sleeves(arm: ArmSpec, cycle: Cycle, t: int, kept: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Budget of each sleeve, and what it allocates; nothing without a signal."""
+def _in_force(state: State) -> tuple[Arm, ...]:
+    """Whose limits hold: a canary stays within those of both arms."""
+    if state is State.CANARY:
+        return tuple(Arm)
+    return (Arm.CANDIDATE,) if state is State.LIVE else (Arm.BASELINE,)
+
+
+def _counted(spec: Spec, arm: Arm, symbols: Sequence[str], share: NDArray[np.float64]) -> Constraints:
+    """The limits of `arm` over what is held, as the shell counts: hedges apart, what is sold short never safe."""
+    of = spec.arm(arm)
+    hedge_max_frac = of.sleeves.tail_hedge.max_nav_frac if of.sleeves.enabled else None
+    return constraints(of.limits, spec.universe, symbols, hedge_max_frac=hedge_max_frac, short=(share < 0.0).tolist())
+
+
+def _sleeves(
+    arm: ArmSpec, cycle: Cycle, t: int, kept: Mapping[str, Any], scales: Mapping[Sleeve, Mapping[str, float | None]]
+) -> list[dict[str, Any]]:
+    """Budget of each sleeve with its risk scale, and what it allocates; nothing without a signal."""
     spends = {sleeve.value: 0.0 for sleeve in SLEEVES}
     for i, symbol in enumerate(cycle.symbols):
         spends[SLEEVES[int(cycle.charged(t)[i])].value] += abs(kept["allocated"].get(symbol, 0.0))
@@ -150,9 +190,31 @@ def _sleeves(arm: ArmSpec, cycle: Cycle, t: int, kept: Mapping[str, Any]) -> lis
             "base_frac": budgets.of(sleeve).base_nav_frac if budgets.enabled else None,
             "effective_frac": kept["fracs"].get(sleeve.value, 0.0) if budgets.enabled else None,
             "allocated_frac": spends[sleeve.value],
+            **scales[sleeve],
         }
         for sleeve in SLEEVES
     ]
+
+
+def _scales(kept: Mapping[str, Any], scaling: Scaling | None, periods_per_year: float) -> dict[Sleeve, dict[str, float | None]]:
+    """The factor on each sleeve's budget and what it was made from; 1 and None where a sleeve is not scaled."""
+    names = ("scale", "realised_vol", "target_vol", "drawdown", "max_drawdown")
+    risk = None if scaling is None else risk_of(kept)
+    if scaling is None or risk is None:
+        return {sleeve: {**dict.fromkeys(names, None), "scale": 1.0} for sleeve in SLEEVES}
+    parts = (
+        risk_factors(risk, scaling, periods_per_year),
+        annual_vol(risk, scaling, periods_per_year),
+        scaling.target_vol,
+        drawdown(risk),
+        scaling.max_drawdown,
+    )
+    found: dict[Sleeve, dict[str, float | None]] = {}
+    for i, sleeve in enumerate(SLEEVES):
+        values = {name: float(part[0, i]) for name, part in zip(names, parts, strict=True)}
+        listed = bool(scaling.listed[0, i])
+        found[sleeve] = {n: v if np.isfinite(v) and (listed or n == "scale") else None for n, v in values.items()}
+    return found
 
 
 def _targets(spec: Spec, cycle: Cycle, t: int, kept: Mapping[str, Any], valued: Valuation) -> list[dict[str, Any]]:

@@ -10,6 +10,8 @@ SELECT
     strength,
     edge_score,
     horizon_days,
+    expected_return,
+    predicted_volatility,
     cost_bps,
     gap_frac,
     funding_bps,

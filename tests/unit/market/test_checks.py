@@ -106,6 +106,15 @@ def test_bars_out_of_order(make: ModuleType, findings: Any) -> None:
     assert found.rows == ("SPY 2020-01-02T00:00:00Z after 2020-01-03T00:00:00Z at row 3",)
 
 
+def test_split_like_prices(make: ModuleType, findings: Any) -> None:
+    days = ("2020-01-02", "2020-01-03", "2020-01-06", "2020-01-07", "2020-01-08")
+    moves = {"SPY": (90.0, 30.2, 29.0, 29.5, 28.0), "WTI": (20.0, -20.0, -40.0, 10.0, 18.0)}
+    prices = make.bars(*((symbol, day, close) for symbol, closes in moves.items() for day, close in zip(days, closes, strict=True)))
+    found = only(findings(prices=prices), "split_like_prices")
+    assert (found.severity, found.count) == (Severity.ALERT, 1)
+    assert found.rows == ("SPY 2020-01-03T00:00:00Z close 30.2 after 90.0",)
+
+
 @pytest.mark.parametrize(
     ("instants", "count"),
     [

@@ -20,7 +20,7 @@ ALL = {"prices": "SELECT * FROM source"}
 
 @pytest.fixture
 def good(tmp_path: Path, make: ModuleType) -> Path:
-    frame = make.bars(("SPY", "2020-01-02", 1), ("SPY", "2020-01-03", 2))
+    frame = make.bars(("SPY", "2020-01-02", 4), ("SPY", "2020-01-03", 5))
     return make.parquet(tmp_path / "good.parquet", frame)
 
 
@@ -78,7 +78,7 @@ def test_truncated_empty_and_foreign_files(tmp_path: Path, good: Path, opened: A
 def test_file_names_are_never_sql(tmp_path: Path, make: ModuleType, opened: Any) -> None:
     for name in ("o'b \u00e9;--.parquet", '"x".parquet', "[x].parquet", "it's"):
         path = tmp_path / name if name.endswith(".parquet") else tmp_path / name / "p.parquet"
-        make.parquet(path, make.bars(("SPY", "2020-01-02", 1), ("SPY", "2020-01-03", 2)))
+        make.parquet(path, make.bars(("SPY", "2020-01-02", 4), ("SPY", "2020-01-03", 5)))
         with opened(path=path, views=ALL) as market:
             assert market.check() == ()
     with opened(path=tmp_path / "it's", views=ALL) as market:
@@ -108,7 +108,7 @@ def test_pages_that_were_overwritten(tmp_path: Path, make: ModuleType, opened: A
 
 def test_hive_partitions_are_columns_and_stay_texts(tmp_path: Path, make: ModuleType, opened: Any) -> None:
     for symbol in ("0700", "SPY"):
-        frame = make.bars((symbol, "2020-01-02", 1), (symbol, "2020-01-03", 2)).drop(columns="symbol")
+        frame = make.bars((symbol, "2020-01-02", 4), (symbol, "2020-01-03", 5)).drop(columns="symbol")
         make.parquet(tmp_path / "data" / f"symbol={symbol}" / "part-0.parquet", frame)
     universe = make.universe_spec({"0700": "spec", "SPY": "core"})
     for path in (tmp_path / "data", tmp_path / "data" / "*" / "*.parquet", tmp_path / "data" / "symbol=*" / "*.parquet"):
@@ -160,7 +160,7 @@ def test_what_is_not_one_select_is_refused(select: str, rule: str, good: Path, o
 def test_one_select_however_it_is_written(select: str, good: Path, opened: Any) -> None:
     with opened(path=good, views={"prices": select}) as market:
         market.check()
-        np.testing.assert_array_equal(market.prices().close, [[1], [2]])
+        np.testing.assert_array_equal(market.prices().close, [[4], [5]])
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_optional_columns_read_as_null(good: Path, opened: Any) -> None:
     assert "volume" in str(refusal(opened, path=good, views=views))
     with opened(path=good, views=views, optional={"source": {"volume": "DOUBLE", "close": "VARCHAR"}}) as market:
         assert market.check() == ()
-        np.testing.assert_array_equal(market.prices().close, [[1], [2]])
+        np.testing.assert_array_equal(market.prices().close, [[4], [5]])
     caught = refusal(opened, path=good, views=views, optional={"source": {"volume": "DUBLE"}})
     assert str(caught) == "source.optional.source.volume: 'DUBLE' is not a type that DuckDB knows"
     caught = refusal(opened, path=good, views=views, optional={"source": {"volume": "DOUBLE) AS x; --"}})
