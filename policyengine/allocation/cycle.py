@@ -197,7 +197,7 @@ def grid(stream: Stream, universe: UniverseSpec) -> Grid:
     active = stream.in_force >= 0
     row = np.maximum(stream.in_force, 0)
     pairs = list(zip(rows.source, rows.code.tolist(), strict=True))
-    sleeve = {(s, i): _sleeve_index(s, rows.symbols[i], universe) for s, i in set(pairs)}
+    sleeve = {(s, i): SLEEVES.index(charged_to(s, rows.symbols[i], universe)) for s, i in set(pairs)}
     charged = [sleeve[pair] for pair in pairs]
     if not charged:
         nothing = np.zeros(stream.in_force.shape)
@@ -210,9 +210,10 @@ def grid(stream: Stream, universe: UniverseSpec) -> Grid:
     )
 
 
-def _sleeve_index(source: str, symbol: str, universe: UniverseSpec) -> int:
+def charged_to(source: str, symbol: str, universe: UniverseSpec) -> Sleeve:
+    """Sleeve that a signal of `source` on `symbol` is charged to: the one that the instrument declares, or `sleeve_of`."""
     declared = universe.instruments[symbol].sleeve if symbol in universe.instruments else None
-    return SLEEVES.index(declared or sleeve_of(source, universe.bucket(symbol), universe.market(symbol)))
+    return declared or sleeve_of(source, universe.bucket(symbol), universe.market(symbol))
 
 
 def _charged(asked: Grid) -> NDArray[np.int8]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from policyengine.allocation.cycle import Cycle, grid
+from policyengine.allocation.cycle import Cycle, charged_to, grid
 from policyengine.allocation.orders import GUARDRAILS, Reject
 from policyengine.allocation.sizing import Sized
 from policyengine.errors import DataError
@@ -18,7 +18,9 @@ from policyengine.evidence.reconciliation import reconciliation
 from policyengine.execution.replay import Curves, FillTable, replay
 from policyengine.market.panel import PricePanel
 from policyengine.records import Arm
+from policyengine.signals.routing import choices, routing_table
 from policyengine.signals.stream import Stream
+from policyengine.spec.evidence import WalkForwardEvidence
 from policyengine.spec.root import ArmSpec, Spec
 from policyengine.store import Words
 
@@ -56,15 +58,16 @@ def replay_evidence(
     series = [_series(spec, panel, curves, rate, p, spec.arm(arm).name) for p, arm in enumerate(Arm)]
     reconciled = reconciliation(panel, cycle, curves)
     return Evidence(
-        kind="replay",
+        kind="walk_forward" if isinstance(spec.evidence, WalkForwardEvidence) else "replay",
         source_key=source_key(panel),
         baseline=series[0],
         candidate=series[1],
         breaches=int(curves.breach.sum()),
         audited_frac=(audited[0], audited[1]),
-        notes=() if stream.unused == 0 else (f"{stream.unused} signals fall outside the sessions of the prices and were not used",),
+        notes=(*stream.notes, *_unused(stream)),
         tables={
             "signals": signal_table(stream, cycle.sized[list(Arm).index(Arm.CANDIDATE)]),
+            **_routing_tables(spec, panel, stream),
             "trades": _trade_table(spec, panel, stream, curves, cycle, followed),
             "exposure": _exposure_table(panel, series),
             **reconciled.tables,
@@ -164,10 +167,25 @@ def signal_table(stream: Stream, sized: Sized) -> Table:
         "source": list(rows.source),
         "regime": list(rows.regime),
         "horizon_days": rows.horizon_days,
+        "expected_return": rows.expected_return,
+        "predicted_volatility": rows.predicted_volatility,
         "base_confidence": rows.confidence,
         **{f"factor_{name}": sized.factors[i] for i, name in enumerate(sized.names)},
         "effective_confidence": sized.effective,
     }
+
+
+def _unused(stream: Stream) -> list[str]:
+    return [f"{stream.unused} signals fall outside the sessions of the prices and were not used"] if stream.unused else []
+
+
+def _routing_tables(spec: Spec, panel: PricePanel, stream: Stream) -> dict[str, Table]:
+    """How the signals were routed: the counts of each source and sleeve, and every choice."""
+    routing = stream.routing
+    if routing is None:
+        return {}
+    charged = {source: [charged_to(source, symbol, spec.universe).value for symbol in panel.symbols] for source in routing.said}
+    return {"routing": routing_table(routing, charged), "choices": choices(routing, panel.sessions, panel.symbols)}
 
 
 def _trade_table(spec: Spec, panel: PricePanel, stream: Stream, curves: Curves, cycle: Cycle, followed: NDArray[np.int64]) -> Table:

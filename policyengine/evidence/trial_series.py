@@ -13,6 +13,7 @@ from policyengine.evidence.replay import cash_rate
 from policyengine.execution.replay import replayed_nav
 from policyengine.market.panel import PricePanel
 from policyengine.signals.stream import Stream
+from policyengine.spec.execution import ExecutionSpec
 from policyengine.spec.root import PolicySpec, Spec, digest
 from policyengine.spec.signals import SignalsSpec
 from policyengine.spec.universe import UniverseSpec
@@ -26,7 +27,7 @@ def trial_returns(
     spec: Spec,
     panel: PricePanel,
     policies: Sequence[PolicySpec],
-    stream_of: Callable[[SignalsSpec], Stream],
+    stream_of: Callable[[SignalsSpec, ExecutionSpec], Stream],
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> Floats:
@@ -35,13 +36,13 @@ def trial_returns(
     One that read the source by other SELECTs, values an instrument otherwise, knows other symbols or loses all its capital cannot
     be aligned and has no column.
     Policies that share universe, signals, execution and whether they have sleeves are replayed together. `stream_of` gives the signal
-    stream of a trial's settings.
+    stream of a trial's settings and costs.
     """
     rate = cash_rate(panel, spec.universe.cash_rate_symbol)
     found: dict[int, Floats] = {}
     alike = [k for k, p in enumerate(policies) if dict(p.selects) == dict(spec.source.views) and _values_alike(p.universe, spec.universe)]
     for members in _groups(policies, alike).values():
-        stream = stream_of(policies[members[0]].signals)
+        stream = stream_of(policies[members[0]].signals, policies[members[0]].execution)
         for start in range(0, len(members), BATCH):
             batch = members[start : start + BATCH]
             found |= _replayed(spec, panel, policies, batch, stream, rate)

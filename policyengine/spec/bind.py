@@ -114,9 +114,13 @@ def _bind_scalar(hint: Any, value: object, path: str) -> Any:
     if hint is int and isinstance(value, int) and not isinstance(value, bool):
         return value
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        if not math.isfinite(value):
-            raise ConfigError(path, f"{value} is not finite")
-        return float(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            raise ConfigError(path, f"{_show(value)} is not finite")
+        return number
     if hint is str and isinstance(value, str):
         return value
     if hint is date and isinstance(value, date) and not isinstance(value, datetime):

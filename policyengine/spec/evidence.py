@@ -37,10 +37,20 @@ class ReplayEvidence(_Evidence):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WalkForwardEvidence(_Evidence):
+    """Both arms trade what the engines would have signalled through history, whatever signals the source has.
+
+    Each engine is fitted again as its settings say, and knows at each session only what came before.
+    """
+
+    KIND: ClassVar[str] = "walk_forward"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TradeHistoryEvidence(_Evidence):
     """Realised P&L of a ledger, each trade scaled by what the overlay would have done to its size."""
 
     KIND: ClassVar[str] = "trade_history"
 
 
-EvidenceSpec = ReplayEvidence | TradeHistoryEvidence
+EvidenceSpec = ReplayEvidence | WalkForwardEvidence | TradeHistoryEvidence

@@ -26,6 +26,8 @@ class SliceSpec:
 
     def __post_init__(self) -> None:
         """Refuse a slice of nothing, and more than everything."""
+        if not (self.salt.isprintable() and len(self.salt) <= 100):
+            raise ConfigError("salt", f"{self.salt[:40]!a} is not at most 100 visible characters: people sign it")
         for name in ("capital_frac", "universe_frac"):
             in_range(name, getattr(self, name), 0.0, 1.0)
             if getattr(self, name) == 0.0:
@@ -37,7 +39,8 @@ class GuardsSpec:
     """What a step up needs besides evidence.
 
     `shadow_sessions` of shadow and `shadow_trades` in each material bucket before a canary; a `kill_drill_days` old drill at most before
-    live; `approvals` by stage, each valid for `approval_days`.
+    live; `approvals` by stage, each valid for `approval_days`. What acts pauses where the last session lies more than `data_days`
+    calendar days back.
     """
 
     shadow_sessions: int
@@ -45,6 +48,7 @@ class GuardsSpec:
     kill_drill_days: int
     approvals: Mapping[Stage, int]
     approval_days: int
+    data_days: int
 
     def __post_init__(self) -> None:
         """Refuse guards that guard nothing."""
@@ -52,6 +56,7 @@ class GuardsSpec:
         at_least("shadow_trades", self.shadow_trades, 0)
         at_least("kill_drill_days", self.kill_drill_days, 1)
         at_least("approval_days", self.approval_days, 1)
+        at_least("data_days", self.data_days, 1)
         for stage, least in ((Stage.CANARY, 1), (Stage.LIVE, 2)):
             at_least(f"approvals.{stage}", self.approvals.get(stage, 0), least)
 
@@ -76,7 +81,7 @@ class RolloutSpec:
     Evidence counts for `evidence_days` after it was made. `loss_max_frac` is the loss of NAV against the baseline, since the canary
     began, at which it pauses at once. Under `trust: local` shadow and a paper canary need no signature; live always does.
     `allowed_signers` and `revoked_signers` are the files of the keys that count; None is the folder `trust` of the state folder, and no
-    revocation. `audit_key` is a private key that signs the checkpoints of the audit log; None leaves them unsigned.
+    revocation. `audit_key` is a private key that signs the checkpoints of the audit log; None leaves them unsigned, and live refuses.
     """
 
     mode: Mode

@@ -20,6 +20,7 @@ class ChecksSpec:
     non_finite_prices: Severity = Severity.ERROR
     negative_volumes: Severity = Severity.ERROR
     bars_out_of_order: Severity = Severity.ALERT
+    split_like_prices: Severity = Severity.ALERT
     naive_times: Severity = Severity.ALERT
     symbols_in_two_buckets: Severity = Severity.ERROR
     trades_without_signal: Severity = Severity.ALERT
@@ -32,10 +33,12 @@ class ChecksSpec:
 class _Views:
     """What every kind has: one SELECT for each canonical view, and the severity of each check.
 
-    `optional` maps a table to columns (name -> DuckDB type) that older files lack; where absent they read as NULL.
+    `optional` maps a table to columns (name -> DuckDB type) that older files lack; where absent they read as NULL. `synthetic` declares
+    data that were made up, which is then said wherever they are shown.
     """
 
     views: Mapping[str, str]
+    synthetic: bool = False
     optional: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     checks: ChecksSpec = field(default_factory=ChecksSpec)
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from policyengine.allocation.cycle import Cycle, grid
 from policyengine.errors import ConfigError
 from policyengine.evidence.artifact import artifact, row_mapping, verdict_record
 from policyengine.evidence.decision import EARLIER, SWEEP, Returns, Sitting, decide_on, reported
@@ -27,9 +28,10 @@ from policyengine.evidence.trial_series import trial_returns
 from policyengine.evidence.windows import LONGEST_HOLIDAY_DAYS, as_of, windows
 from policyengine.market import Market, PricePanel, open_market
 from policyengine.records import Arm, Finding, Window
-from policyengine.reporting import terminal
+from policyengine.reporting import routed, terminal
 from policyengine.signals.stream import Stream
-from policyengine.spec.evidence import ReplayEvidence, TradeHistoryEvidence
+from policyengine.spec.evidence import ReplayEvidence, TradeHistoryEvidence, WalkForwardEvidence
+from policyengine.spec.health import REPLAY
 from policyengine.spec.root import Spec
 from policyengine.spec.task import EvaluateTask
 from policyengine.store import write_csv, write_json, write_parquet
@@ -63,6 +65,8 @@ def evaluate(spec: Spec, task: EvaluateTask, run: Run) -> Mapping[str, Any]:
         created_at=run.created_at,
     )
     files = _write(run, stored, decided.facts, made.evidence)
+    if isinstance(spec.evidence, WalkForwardEvidence) and not run.in_sweep:
+        _validate(spec, run, made)
     if spec.evidence.publish:
         write_json(run.canonical, stored)
         files["published"] = str(run.canonical)
@@ -71,7 +75,7 @@ def evaluate(spec: Spec, task: EvaluateTask, run: Run) -> Mapping[str, Any]:
         files["report"] = _short(run.folder / "report.html")
     record = verdict_record(stored, files)
     write_json(run.folder / "verdict.json", record)
-    write_json(run.folder / "run.json", _about(spec, run, made.evidence, run.clock() - started))
+    write_json(run.folder / "run.json", _about(spec, run, made, run.clock() - started))
     _show(run, stored, record, made)
     if drawn:
         from policyengine.reporting.report import write_report  # noqa: PLC0415 - the verdict need not wait for it
@@ -105,16 +109,16 @@ def _make(spec: Spec, run: Run) -> _Made:
         alerts = market.check()
         panel = market.prices(spec.window.calendar) if "prices" in market.views else None
         match spec.evidence:
-            case ReplayEvidence():
-                return _replayed(spec, run, market, alerts, required(panel, market, "evidence=replay"))
+            case ReplayEvidence() | WalkForwardEvidence():
+                return _replayed(spec, run, market, alerts, required(panel, market, f"evidence={spec.evidence.KIND}"))
             case TradeHistoryEvidence():
                 return _scaled(spec, market, alerts, panel)
 
 
 def _replayed(spec: Spec, run: Run, market: Market, alerts: tuple[Finding, ...], quoted: PricePanel) -> _Made:
     end = as_of(spec.window, quoted.sessions)
-    read = inputs(spec, market, until(quoted, end))
-    panel, stream = read.panel, read.stream_of(spec.signals)
+    read = inputs(spec, market, until(quoted, end), run, online_from=0)
+    panel, stream = read.panel, read.stream
     return _Made(
         evidence=replay_evidence(spec, panel, stream, progress=run.progress.step("replay"), clock=run.clock),
         end=end,
@@ -184,8 +188,9 @@ def _write(run: Run, made: Mapping[str, Any], facts: Facts, evidence: Evidence) 
     return {"evidence": _short(run.folder / "evidence.json"), "matrix": _short(run.folder / "matrix.csv")}
 
 
-def _about(spec: Spec, run: Run, evidence: Evidence, seconds: float) -> dict[str, Any]:
-    """What differs between equal runs and decides nothing: times and versions."""
+def _about(spec: Spec, run: Run, made: _Made, seconds: float) -> dict[str, Any]:
+    """What differs between equal runs and decides nothing: times, versions, and what asking for signals took."""
+    evidence = made.evidence
     before, after = (evidence.seconds.get(arm, 0.0) for arm in Arm)
     rise = after / before - 1.0 if before > 0.0 else None
     return {
@@ -195,9 +200,36 @@ def _about(spec: Spec, run: Run, evidence: Evidence, seconds: float) -> dict[str
         "arm_seconds": {arm.value: value for arm, value in evidence.seconds.items()},
         "runtime_rise": rise,
         "runtime_regression": None if rise is None else rise > spec.gate.floors.runtime_rise_max,
+        "asked": {} if made.stream is None else dict(made.stream.counts),
         "versions": {name: version(name) for name in ("barbell-policyengine", "duckdb", "numpy", "pandas", "pandera", "hydra-core")},
         "python": platform.python_version(),
     }
+
+
+def _validate(spec: Spec, run: Run, made: _Made) -> None:
+    """Keep what validation says of the signals that were acted on, for task=health."""
+    from policyengine.tasks.signalled import acted_on, keep_validation  # noqa: PLC0415 - its contracts take half a second
+
+    panel, stream = made.panel, made.stream
+    assert panel is not None and stream is not None  # noqa: S101, PT018 - a walk-forward has both
+    periods, short = panel.periods_per_year, spec.execution.allow_short
+    cycle = Cycle([spec.baseline], stream, grid(stream, spec.universe), spec.universe, allow_short=short, periods_per_year=periods)
+    acted = acted_on(stream, np.arange(panel.sessions.size), cycle.desired()[0], made.evidence.baseline.nav)
+    keep_validation(spec, run, stream, acted, mode=REPLAY)
+
+
+def _routed(evidence: Evidence) -> list[str]:
+    """Who spoke, where there was a choice or engines were tried; and why nothing traded, where nothing did."""
+    columns = evidence.tables.get("routing")
+    if columns is None:
+        return []
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    lines: list[str] = []
+    if evidence.kind == WalkForwardEvidence.KIND or len({row["source"] for row in rows}) > 1:
+        lines += routed.routing_lines(rows)
+    if not any(arm.trade_session.size for arm in (evidence.baseline, evidence.candidate)):
+        lines += routed.no_trade_lines(rows, evidence.counts)
+    return lines
 
 
 def _short(path: Path) -> str:
@@ -214,6 +246,7 @@ def _show(run: Run, stored: Mapping[str, Any], record: Mapping[str, Any], made: 
     instruments = None if panel is None else len(panel.symbols)
     lines = [
         *terminal.headline(stored, source=run.choices["source"], instruments=instruments, signals=signals),
+        *_routed(made.evidence),
         "",
         *terminal.window_table(stored),
         *terminal.arm_lines(stored),

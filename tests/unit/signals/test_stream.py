@@ -35,6 +35,8 @@ def rows(*signals: tuple[str, str, int, str]) -> SignalRows:
         strength=unknown,
         edge_score=unknown,
         horizon_days=unknown,
+        expected_return=unknown,
+        predicted_volatility=unknown,
         cost_bps=np.arange(n, dtype=float),
         gap_frac=unknown,
         funding_bps=unknown,
