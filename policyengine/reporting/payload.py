@@ -11,55 +11,60 @@ from pathlib import Path
 from typing import Any
 
 from policyengine.errors import DataError
-from policyengine.evidence.artifact import facts_of
 from policyengine.evidence.gate import meets_floors
 from policyengine.market.files import without_password
-from policyengine.records import Arm, Stage
+from policyengine.monitoring.snapshot import Snapshot
+from policyengine.records import Arm
 from policyengine.reporting.legacy import LEGACY_KEYS, legacy
+from policyengine.reporting.names import PAYLOAD
 from policyengine.reporting.reconciled import reconciliation, sleeves
 from policyengine.reporting.risk import alerts, risk_now
 from policyengine.reporting.series import Curves, confidence_counts, curves, known, lines, month_returns, numbers, pnl_by_month
 from policyengine.reporting.stored import Column, StoredRun, Table, read_run
-from policyengine.spec.bind import bind
+from policyengine.spec.bind import bind, plain
 from policyengine.spec.gate import FloorsSpec
 from policyengine.store import rounded, write_bytes
 
 SCHEMA = 1
-FILE = "dashboard_data.json"
 SHOWN_TRADES = 500
 
 
-def payload(folder: Path) -> dict[str, Any]:
-    """What the run in `folder` stored, as docs/dashboard.md defines it: unknown is None, floats to 12 significant digits, never NaN.
+def payload(folder: Path, account: Snapshot | None = None) -> dict[str, Any]:
+    """What the run in `folder` stored, and `account` where a snapshot of one is given, as docs/dashboard.md defines it.
+
+    Unknown is None, floats have 12 significant digits, nothing is NaN.
 
     Raises:
         DataError: the folder is not that of a run, or a file of it lacks something.
     """
-    return payload_of(read_run(folder))
+    return payload_of(read_run(folder), account)
 
 
-def write_payload(folder: Path, made: Mapping[str, Any] | None = None) -> Path:
-    """Write `made`, or else `payload` of the folder, into it whole or not at all, so that readers may come at any time; the path.
+def write_payload(folder: Path) -> Path:
+    """Write `payload` of the folder into it whole or not at all, so that readers may come at any time; the path.
 
     Raises:
         DataError: as `payload`.
         OutputError: the folder cannot be written.
     """
-    body = payload(folder) if made is None else made
-    # Without the indentation of the other files: it is read by programs, and half the size.
+    write_bytes(folder / PAYLOAD, encoded(payload(folder)))
+    return folder / PAYLOAD
+
+
+def encoded(body: Mapping[str, Any]) -> bytes:
+    """A payload as it stands in its file: without the indentation of the others, since programs read it, and half the size."""
     text = json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
-    write_bytes(folder / FILE, f"{text}\n".encode())
-    return folder / FILE
+    return f"{text}\n".encode()
 
 
-def payload_of(run: StoredRun) -> dict[str, Any]:
+def payload_of(run: StoredRun, account: Snapshot | None = None) -> dict[str, Any]:
     """`payload` of a run that was read.
 
     Raises:
         DataError: the artifact lacks something.
     """
     try:
-        made = _payload(run)
+        made = _payload(run) | _account(account)
     except (KeyError, TypeError) as error:
         raise DataError(str(run.folder), f"lacks what a report is drawn from: {type(error).__name__} {error}") from error
     return {key: rounded(value) for key, value in made.items()}
@@ -78,9 +83,6 @@ def _payload(run: StoredRun) -> dict[str, Any]:
         "pooled": {**pooled, "delta": made["pooled"]["delta"]},
         "risk": now,
         "sleeves": sleeves(run),
-        "risk_scale": None,
-        "quant_gate": None,
-        "permit": None,
         "reconciliation": reconciliation(run),
         "exposure": None if drawn is None else _exposure(drawn),
         "equity": None if drawn is None else _equity(drawn),
@@ -100,6 +102,20 @@ def _payload(run: StoredRun) -> dict[str, Any]:
     return {**body, **legacy(run, body)}
 
 
+def _account(account: Snapshot | None) -> dict[str, Any]:
+    """The snapshot as it is, and what is looked for under names of its own; null without one."""
+    if account is None:
+        return {"account": None, "risk_scale": None, "quant_gate": None, "permit": None}
+    stored = plain(account)
+    scaled = ("sleeve", "scale", "realised_vol", "target_vol", "drawdown", "max_drawdown")
+    return {
+        "account": stored,
+        "risk_scale": {"as_of": stored["as_of"], "sleeves": [{name: line[name] for name in scaled} for line in stored["sleeves"]]},
+        "quant_gate": stored["quant_gate"],
+        "permit": stored["permit"],
+    }
+
+
 def _meta(run: StoredRun) -> dict[str, Any]:
     made, sample = run.evidence, run.evidence["sample"]
     return {
@@ -114,6 +130,7 @@ def _meta(run: StoredRun) -> dict[str, Any]:
         "sessions": sample["sessions"],
         "currency": made["config"]["universe"]["base_currency"],
         "data_origin": _origin(made["config"]["source"]),
+        "synthetic": made["config"]["source"].get("synthetic"),
         "config_hash": made["hashes"]["config"],
         "digest": run.digest,
         # What older readers look for under other names.
@@ -153,11 +170,10 @@ def _exposure(drawn: Curves) -> dict[str, Any] | None:
 
 def _rows(run: StoredRun) -> list[dict[str, Any]]:
     """The evidence rows, each with whether it counts as independent, and why not."""
-    facts = facts_of(run.evidence, Stage(run.evidence["stage"]))
     floors = bind(FloorsSpec, run.evidence["config"]["gate"]["floors"], "config.gate.floors")
     independent = set(run.evidence["independent_windows"])
     rows = []
-    for stored, row in zip(run.evidence["windows"], facts.rows, strict=True):
+    for stored, row in zip(run.evidence["windows"], run.facts.rows, strict=True):
         counts = "yes" if row.window.label in independent else "overlap" if meets_floors(row, floors) else "few"
         rows.append({**stored, "counts": "error" if row.error is not None else counts, "d_return_interval": None})
     return rows
@@ -233,9 +249,10 @@ def _provenance(run: StoredRun) -> dict[str, Any]:
 
 
 def _origin(source: Mapping[str, Any]) -> str:
-    """Where the data are, without what may be secret."""
+    """Where the data are, without what may be secret, and whether they were made up."""
     place = source["uri"] if source["kind"] == "postgres" else source["path"]
-    return f"{source['kind']} {without_password(place) if '://' in place else place}"
+    made_up = " (synthetic)" if source.get("synthetic") else ""
+    return f"{source['kind']} {without_password(place) if '://' in place else place}{made_up}"
 
 
 def _buckets(run: StoredRun) -> dict[str, str]:

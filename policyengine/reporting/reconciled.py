@@ -7,11 +7,9 @@ from typing import Any
 import numpy as np
 
 from policyengine.records import Arm, Sleeve
+from policyengine.reporting.names import STEPS
 from policyengine.reporting.series import known, numbers
 from policyengine.reporting.stored import StoredRun, Table
-
-STEPS = ("desired", "allocated", "projected")
-"""Gross weights before sizing, after it, and after the limits."""
 
 
 def reconciliation(run: StoredRun) -> dict[str, Any] | None:

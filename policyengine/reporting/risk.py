@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 from policyengine.records import TOLERANCE, Arm, Bucket, Sleeve
-from policyengine.reporting.series import SAFE_WEIGHT, Curves, known, lines
+from policyengine.reporting.names import SAFE_WEIGHT
+from policyengine.reporting.series import Curves, known, lines
 from policyengine.reporting.stored import StoredRun
 
 

@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policyengine.records import Arm, Bucket
+from policyengine.reporting.names import SAFE_WEIGHT
 from policyengine.reporting.stored import StoredRun
 
 Floats = NDArray[np.float64]
 Days = NDArray[np.datetime64]
-SAFE_WEIGHT = "safe_weight"
-"""Cash and what is in the safe bucket: NAV less everything that is not safe."""
 BIN = 0.05
 """Width of the classes in which confidences are counted."""
 

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from policyengine.errors import DataError
 from policyengine.evidence.artifact import facts_of
+from policyengine.evidence.gate import Facts
 from policyengine.records import Arm, Stage
+from policyengine.reporting.names import ABOUT, EVIDENCE, PAYLOAD, SWEEP, TRADES, VERDICT
 from policyengine.store import read_json
 
 Column = NDArray[Any]
@@ -21,20 +23,20 @@ Table = Mapping[str, Column]
 
 SIGNAL_COLUMNS = ("symbol", "signalled_at", "direction", "source", "base_confidence", "effective_confidence")
 """All of a signal that is shown; the file is the longest of a run."""
-EVIDENCE, VERDICT, ABOUT = "evidence.json", "verdict.json", "run.json"
-SWEEP = "sweep.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRun:
     """One run as its files tell it. `evidence` and `verdict` are of the same run; `about` is None where times were not kept.
 
-    Tables are columns of equal length, None where the kind of evidence has none. They reach beyond the decision sample where the
-    source does: `inside` cuts them. `digest` is the SHA-256 of evidence.json as it lies there, `files` of each file of the run.
+    `facts` are what the artifact says that is decided on. Tables are columns of equal length, None where the kind of evidence has none.
+    They reach beyond the decision sample where the source does: `inside` cuts them. `digest` is the SHA-256 of evidence.json as it
+    lies there, `files` of each file of the run.
     """
 
     folder: Path
     evidence: Mapping[str, Any]
+    facts: Facts
     verdict: Mapping[str, Any]
     about: Mapping[str, Any] | None
     digest: str
@@ -73,7 +75,7 @@ def read_run(folder: Path) -> StoredRun:
     stage = evidence.get("stage")
     if stage not in set(Stage):
         raise DataError(str(folder / EVIDENCE), f"stage {stage!r} is none of {', '.join(Stage)}")
-    facts_of(evidence, Stage(stage))
+    facts = facts_of(evidence, Stage(stage))
     for key in ("run_id", "verdict", "passed", "stage"):
         if verdict.get(key) != evidence.get(key):
             raise DataError(str(folder / VERDICT), f"says {key} {verdict.get(key)!r} where {EVIDENCE} says {evidence.get(key)!r}")
@@ -81,19 +83,16 @@ def read_run(folder: Path) -> StoredRun:
     return StoredRun(
         folder=folder,
         evidence=evidence,
+        facts=facts,
         verdict=verdict,
         about=_mapping(folder / ABOUT) if (folder / ABOUT).exists() else None,
         digest=files[EVIDENCE],
-        files={name: digest for name, digest in files.items() if name not in MADE_FROM_A_RUN},
+        files={name: digest for name, digest in files.items() if name not in {PAYLOAD, TRADES}},
         exposure=_parquet(folder / "exposure.parquet"),
         trades=_by_arm(_parquet(folder / "trades.parquet")),
         signals=_parquet(folder / "signals.parquet", SIGNAL_COLUMNS),
         reconciliation=_parquet(folder / "reconciliation.parquet"),
     )
-
-
-MADE_FROM_A_RUN = frozenset({"dashboard_data.json", "trades.csv"})
-"""What reporting itself leaves in the folder: not an input of a report."""
 
 
 def _mapping(path: Path) -> Mapping[str, Any]:

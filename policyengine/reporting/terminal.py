@@ -1,13 +1,25 @@
-"""The terminal: the verdict and its reasons in at most 80 columns of plain ASCII."""
+"""The terminal: the verdict and its reasons in at most 80 columns of plain ASCII, in colour where a person looks."""
 
 from __future__ import annotations
 
+import re
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from typing import Any, TextIO
 
 WIDTH = 80
 SHOWN_WINDOWS = 8
+STYLES = (
+    (re.compile(r"VERDICT +PROMOTE"), "bold green"),
+    (re.compile(r"VERDICT +REJECT"), "bold red"),
+    (re.compile(r"VERDICT +INCONCLUSIVE"), "bold yellow"),
+    (re.compile(r"window +sessions"), "bold"),
+    (re.compile(r"  \S+  (fail|missing)( \(soft\))?:"), "red"),
+    (re.compile(r"  alert "), "yellow"),
+    (re.compile(r".*  (few|overlap)$|\.\.\. "), "dim"),
+)
+"""How a line looks that begins so. Colour adds nothing that the words do not say."""
 EXIT_WORD = {"PROMOTE": "promoted", "INCONCLUSIVE": "not promoted", "REJECT": "rejected"}
 
 
@@ -117,6 +129,22 @@ def next_line(record: Mapping[str, Any]) -> str:
     if record["verdict"] == "PROMOTE":
         return f"next      policyengine evidence.publish=true, then task=gate task.stage={record['stage']}"
     return "next      keep the baseline running; nothing was changed"
+
+
+def speaker(stream: TextIO) -> Callable[[str], None]:
+    """Says a line on `stream`: byte for byte as it is, and on a terminal in the colour of its STYLES where rich is installed."""
+    if not stream.isatty() or find_spec("rich") is None:
+        return lambda line: print(line, file=stream)
+
+    def say(line: str) -> None:
+        from rich.console import Console  # noqa: PLC0415 - 50 ms, only where somebody looks
+        from rich.text import Text  # noqa: PLC0415
+
+        style = next((style for pattern, style in STYLES if pattern.match(line)), "")
+        # A Text has no markup, so that a symbol [/x] is one; without wrapping, since a path is never cut.
+        Console(file=stream, highlight=False).print(Text(line, style), soft_wrap=True)
+
+    return say
 
 
 def ascii_text(text: str) -> str:

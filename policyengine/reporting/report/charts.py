@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from policyengine.errors import ConfigError
-
 Spec = dict[str, Any]
 Rows = Sequence[Mapping[str, Any]]
 
@@ -47,16 +45,9 @@ _CONFIG: Spec = {
 
 
 def load() -> Any:
-    """Altair; 0.4 s, so only where something is drawn.
+    """Altair; 0.2 s, so only where something is drawn."""
+    import altair  # noqa: PLC0415
 
-    Raises:
-        ConfigError: the extra is not installed.
-    """
-    try:
-        import altair  # noqa: PLC0415
-        import vl_convert  # noqa: F401, PLC0415
-    except ImportError as error:
-        raise ConfigError("report", f"needs {error.name}, which is not installed: pip install 'barbell-policyengine[report]'") from error
     return altair
 
 

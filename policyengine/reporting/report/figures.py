@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from policyengine.records import Arm, Bucket
-from policyengine.reporting.reconciled import STEPS
+from policyengine.reporting.names import SAFE_WEIGHT, STEPS
 from policyengine.reporting.report import charts
 from policyengine.reporting.report.drawn import drawn_days, milliseconds, rows_of, steps_of, table_days
-from policyengine.reporting.report.text import UNKNOWN, count, money, percent, plural, points, visible
-from policyengine.reporting.series import SAFE_WEIGHT
+from policyengine.reporting.text import UNKNOWN, count, money, percent, plural, points, visible
 
 Payload = Mapping[str, Any]
 FOREST_ROWS = 14

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from policyengine.records import TOLERANCE, Arm
+from policyengine.reporting.markup import PROSE, facts, folded, section, table
+from policyengine.reporting.names import SAFE_WEIGHT
 from policyengine.reporting.report.figures import Figure, arm_labels
-from policyengine.reporting.report.markup import PROSE, facts, folded, section, table
 from policyengine.reporting.report.svg import svg_of
-from policyengine.reporting.report.text import UNKNOWN, count, esc, money, number, percent, plural, points
-from policyengine.reporting.series import SAFE_WEIGHT
+from policyengine.reporting.text import UNKNOWN, count, esc, money, number, percent, plural, points
 
 Payload = Mapping[str, Any]
 FIRST_WINDOWS = 8

@@ -6,7 +6,7 @@ import re
 import xml.etree.ElementTree as ET
 from typing import Any
 
-from policyengine.reporting.report.text import visible
+from policyengine.reporting.text import visible
 
 _SVG = "http://www.w3.org/2000/svg"
 _NOISE = frozenset(
@@ -15,12 +15,17 @@ _NOISE = frozenset(
 _DECIMALS = re.compile(r"\d+\.\d{2,}")
 
 
-def svg_of(spec: dict[str, Any], *, key: str, title: str, description: str) -> str:
-    """Render `spec` offline; `title` and `description` are for those who do not see it, under ids made of `key`."""
+def draw(spec: dict[str, Any]) -> str:
+    """Render `spec` as it comes, offline."""
     import vl_convert  # noqa: PLC0415 - 30 MB, only where something is drawn
 
-    drawn = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
-    root = ET.fromstring(drawn)  # noqa: S314 - the renderer's own output, whose texts it escapes
+    drawn: str = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
+    return drawn
+
+
+def svg_of(spec: dict[str, Any], *, key: str, title: str, description: str) -> str:
+    """Render `spec` offline; `title` and `description` are for those who do not see it, under ids made of `key`."""
+    root = ET.fromstring(draw(spec))  # noqa: S314 - the renderer's own output, whose texts it escapes
     box = root.attrib["viewBox"]
     _strip(root)
     _plain_names(root)

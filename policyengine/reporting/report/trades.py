@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from policyengine.reporting.payload import TRADE_NUMBERS, TRADE_TEXTS
-from policyengine.reporting.report.text import csv_text
 from policyengine.reporting.stored import Column, Table
+from policyengine.reporting.text import csv_text
 
 PLAIN = "^[A-Za-z0-9_][ -~]*$"
 """A text that `csv_text` leaves as it is; most are, and Arrow tells so at once."""

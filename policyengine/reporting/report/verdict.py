@@ -7,9 +7,9 @@ from typing import Any
 
 from policyengine.records import Arm, Verdict
 from policyengine.reporting import terminal
-from policyengine.reporting.report.markup import PROSE, facts, folded, table
-from policyengine.reporting.report.text import UNKNOWN, count, esc, number, percent, plural, points, short
-from policyengine.reporting.series import SAFE_WEIGHT
+from policyengine.reporting.markup import PROSE, facts, folded, table, tile
+from policyengine.reporting.names import SAFE_WEIGHT
+from policyengine.reporting.text import UNKNOWN, count, esc, number, percent, plural, points, short
 
 Payload = Mapping[str, Any]
 
@@ -104,29 +104,22 @@ def _criterion_cells(c: Mapping[str, Any]) -> tuple[str, ...]:
     return (c["name"], c["status"], kind, short(c["observed"]), f"{c['operator']} {short(c['threshold'])}", interval, c["reason"])
 
 
-def _tile(label: str, value: str, below: str, *, alarm: bool = False) -> str:
-    return (
-        f'<div class="tile{" alarm" if alarm else ""}"><p class="muted">{esc(label)}</p>'
-        f'<p class="value">{esc(value)}</p><p class="muted">{esc(below)}</p></div>'
-    )
-
-
 def _nav_tile(body: Payload) -> str:
     nav = body["nav"]
     if nav is None:
-        return _tile("NAV", UNKNOWN, "neither NAV nor closed trades were stored")
+        return tile("NAV", UNKNOWN, "neither NAV nor closed trades were stored")
     label = f"NAV {nav['currency']}, {nav['as_of']}"
-    return _tile(label, count(nav["candidate"]), f"{count(nav['baseline'])} with {body['meta']['arms']['baseline']}")
+    return tile(label, count(nav["candidate"]), f"{count(nav['baseline'])} with {body['meta']['arms']['baseline']}")
 
 
 def _return_tile(body: Payload) -> str:
     total = f"{points(body['pooled']['delta']['total_return_pct'])} pp"
     whole = body["evidence"]["all"]
     if whole is None or whole["d_return_a_year"] is None:
-        return _tile("d return, in total", total, "no interval: no test was made")
+        return tile("d return, in total", total, "no interval: no test was made")
     interval = whole["d_return_interval"]
     edges = UNKNOWN if interval is None else f"{points(interval[0], scale=100.0)} to {points(interval[1], scale=100.0)}"
-    return _tile(
+    return tile(
         "d return, a year",
         f"{points(whole['d_return_a_year'], scale=100.0)} pp",
         f"{percent(whole['confidence'], 0)} {edges}; {total} in total",
@@ -136,7 +129,7 @@ def _return_tile(body: Payload) -> str:
 def _drawdown_tile(body: Payload) -> str:
     of = body["pooled"]
     below = f"{percent(of['candidate']['max_drawdown'])} against {percent(of['baseline']['max_drawdown'])}"
-    return _tile("d max drawdown", f"{points(of['delta']['max_drawdown'], scale=100.0)} pp", below)
+    return tile("d max drawdown", f"{points(of['delta']['max_drawdown'], scale=100.0)} pp", below)
 
 
 def _sharpe_tile(body: Payload) -> str:
@@ -144,23 +137,23 @@ def _sharpe_tile(body: Payload) -> str:
     against = f"{number(of['candidate']['sharpe'])} against {number(of['baseline']['sharpe'])}"
     p = None if test is None else test["test"]["p_value"]
     below = f"{against}; no test was made" if p is None else f"{against}; p {p:.4f}"
-    return _tile("d Sharpe", points(of["delta"]["sharpe"]), below)
+    return tile("d Sharpe", points(of["delta"]["sharpe"]), below)
 
 
 def _safe_tile(body: Payload) -> str:
     if body["risk"] is None:
-        return _tile("Safe weight", UNKNOWN, "positions are unknown to this evidence")
+        return tile("Safe weight", UNKNOWN, "positions are unknown to this evidence")
     line = next(line for line in body["risk"][Arm.CANDIDATE.value]["lines"] if line["name"] == SAFE_WEIGHT)
     room = line["headroom"]
     if line["min_frac"] is None:
-        return _tile("Safe weight", percent(line["frac"]), "limits are off")
+        return tile("Safe weight", percent(line["frac"]), "limits are off")
     below = f"floor {percent(line['min_frac'], 0)}, headroom {points(room, scale=100.0)} pp"
-    return _tile("Safe weight", percent(line["frac"]), below, alarm=room is not None and room < 0.0)
+    return tile("Safe weight", percent(line["frac"]), below, alarm=room is not None and room < 0.0)
 
 
 def _alert_tile(body: Payload) -> str:
     found = body["alerts"]
     if not found:
-        return _tile("Alerts", "none", "data checks and limits" if body["risk"] is not None else "data checks; limits are unknown")
+        return tile("Alerts", "none", "data checks and limits" if body["risk"] is not None else "data checks; limits are unknown")
     names = ", ".join(alert["name"] for alert in found[:3])
-    return _tile("Alerts", str(len(found)), names if len(found) <= 3 else f"{names}, ...", alarm=True)
+    return tile("Alerts", str(len(found)), names if len(found) <= 3 else f"{names}, ...", alarm=True)

@@ -15,7 +15,8 @@ import pytest
 
 from policyengine.errors import ConfigError, DataError
 from policyengine.reporting.payload import payload
-from policyengine.reporting.report import render, write_report
+from policyengine.reporting.report import write_report
+from policyengine.reporting.report.page import render
 from policyengine.reporting.report.trades import trades_csv
 from policyengine.spec.task import ReportTask
 from policyengine.tasks.report import report

@@ -14,12 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policyengine.reporting.payload import payload
-from policyengine.reporting.report import render
 from policyengine.reporting.report.drawn import CHUNKS, EVERY_DAY, drawn_days, table_days
 from policyengine.reporting.report.figures import figures
-from policyengine.reporting.report.page import STYLE
-from policyengine.reporting.report.text import UNKNOWN, csv_text, esc, money, percent, plural, points, visible
+from policyengine.reporting.report.page import STYLE, render
 from policyengine.reporting.report.verdict import missing, next_look
+from policyengine.reporting.text import UNKNOWN, csv_text, esc, money, percent, plural, points, visible
 
 SECTIONS = ["matrix", "risk", "pictures", "trades", "differences", "provenance"]
 PICTURES = ["forest", "nav", "drawdown", "exposure", "pnl", "rejects", "confidence", "months", "steps"]

@@ -18,9 +18,12 @@ from jsonschema import Draft202012Validator
 from policyengine.errors import DataError
 from policyengine.records import Bucket
 from policyengine.reporting.legacy import LEGACY_KEYS
-from policyengine.reporting.payload import FILE, payload, write_payload
+from policyengine.reporting.names import PAYLOAD
+from policyengine.reporting.payload import payload, write_payload
+from policyengine.reporting.report import write_report
 from policyengine.reporting.series import lines, numbers
 from tests.conftest import ROOT
+from tests.serving import snapshot
 
 SCHEMA = json.loads((ROOT / "docs" / "dashboard.schema.json").read_text())
 Copy = Callable[[Path], Path]
@@ -263,7 +266,7 @@ def test_the_digest_is_of_the_artifact_as_it_lies_there(replayed: Path, copy: Co
     before = payload(folder)
     write_payload(folder)
     assert payload(folder)["provenance"]["files"] == before["provenance"]["files"]  # what reporting leaves is no input
-    assert FILE not in before["provenance"]["files"]
+    assert PAYLOAD not in before["provenance"]["files"]
     edit(folder / "evidence.json", lambda made: made.update(notes=["changed"]))
     assert payload(folder)["meta"]["digest"] != before["meta"]["digest"]
 
@@ -308,3 +311,28 @@ def test_lines_by_hand() -> None:
 
 def test_numbers_that_are_not_finite_are_none() -> None:
     assert numbers(np.array([1.0, np.nan, np.inf])) == [1.0, None, None]
+
+
+def test_with_an_account_the_payload_holds_its_snapshot_and_the_page_shows_it(replayed: Path, copy: Copy) -> None:
+    folder, one = copy(replayed), snapshot()
+    page = write_report(folder, one).read_text()
+    made = json.loads((folder / PAYLOAD).read_text())
+    assert [f"{list(e.absolute_path)}: {e.message}" for e in Draft202012Validator(SCHEMA).iter_errors(made)] == []
+    assert made["account"]["nav"] == 1_000_000.0
+    assert made["permit"]["stage"] == "shadow"
+    assert made["quant_gate"] == {"active": False, "since": None, "reason": None, "disabled": []}
+    assert made["risk_scale"]["as_of"] == "2026-01-02"
+    (line,) = made["risk_scale"]["sleeves"]
+    assert (line["sleeve"], line["scale"], line["realised_vol"], line["target_vol"], line["drawdown"]) == ("ts_core", 0.8, 0.2, 0.16, 0.03)
+    assert page.index('class="verdict') < page.index('id="now"') < page.index('id="matrix"')
+    assert payload(folder)["account"] is payload(folder)["permit"] is payload(folder)["risk_scale"] is None
+
+
+def test_data_that_were_made_up_are_said_to_be(replayed: Path, copy: Copy) -> None:
+    folder = copy(replayed)
+    assert payload(folder)["meta"]["synthetic"] is False
+    edit(folder / "evidence.json", lambda made: made["config"]["source"].update(synthetic=True))
+    assert payload(folder)["meta"]["synthetic"] is True
+    assert payload(folder)["meta"]["data_origin"].endswith(" (synthetic)")
+    edit(folder / "evidence.json", lambda made: made["config"]["source"].pop("synthetic"))
+    assert payload(folder)["meta"]["synthetic"] is None

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import io
+import re
+import sys
+
+import pytest
 
 from policyengine.reporting import terminal
 from policyengine.reporting.progress import Progress
@@ -38,3 +42,57 @@ def test_progress_is_silent_in_a_pipe() -> None:
     now[0] = 9.0
     update(5, 10)
     assert stream.getvalue() == ""
+
+
+class Tty(io.StringIO):
+    """What a person looks at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+LINES = [
+    "VERDICT   REJECT   rejected for canary: 1 of 17 hard criteria is open",
+    "  significance  fail: p is above 0.05",
+    "  materiality  missing (soft): nothing is known of [/x] and [bold]y[/bold] :smile:",
+    "2018-Q3            63    226/30     30/5       -0.27      -0.03    -0.03  ok",
+    "evidence  " + "/a-very-long-folder" * 12 + "/evidence.json",
+    "",
+]
+
+
+def test_a_pipe_gets_the_bytes_and_nothing_else() -> None:
+    stream = io.StringIO()
+    say = terminal.speaker(stream)
+    for line in LINES:
+        say(line)
+    assert stream.getvalue() == "\n".join([*LINES, ""])
+
+
+def test_a_terminal_gets_the_same_words_in_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    stream = Tty()
+    say = terminal.speaker(stream)
+    for line in LINES:
+        say(line)
+    shown = stream.getvalue()
+    assert re.sub(r"\x1b\[[0-9;]*m", "", shown) == "\n".join([*LINES, ""])
+    coloured = [line for line in shown.splitlines() if "\x1b[" in line]
+    assert [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in coloured] == LINES[:3]
+    assert coloured[0].startswith("\x1b[1;31m")
+
+
+def test_who_wants_no_colour_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("NO_COLOR", "1")
+    stream = Tty()
+    terminal.speaker(stream)(LINES[1])
+    assert stream.getvalue() == LINES[1] + "\n"
+
+
+def test_without_rich_a_terminal_gets_the_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rich", None)
+    stream = Tty()
+    terminal.speaker(stream)(LINES[0])
+    assert stream.getvalue() == LINES[0] + "\n"

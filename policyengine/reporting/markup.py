@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from policyengine.reporting.report.text import esc
+from policyengine.reporting.text import esc
 
 PROSE = 7
 """So many columns of text make a table of words, whose last column wraps."""
@@ -36,3 +36,11 @@ def folded(summary: str, content: str, *, opened: bool = False) -> str:
 def section(key: str, title: str, content: str) -> str:
     """A part of the page."""
     return f'<section id="{key}" aria-labelledby="{key}-h"><h2 id="{key}-h">{esc(title)}</h2>{content}</section>'
+
+
+def tile(label: str, value: str, below: str, *, alarm: bool = False) -> str:
+    """One figure with what it is and what it is held against; `alarm` where a person should look."""
+    return (
+        f'<div class="tile{" alarm" if alarm else ""}"><p class="muted">{esc(label)}</p>'
+        f'<p class="value">{esc(value)}</p><p class="muted">{esc(below)}</p></div>'
+    )
