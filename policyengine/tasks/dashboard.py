@@ -8,6 +8,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from policyengine.errors import ConfigError
+from policyengine.monitoring.snapshot import Kill
+from policyengine.rollout.kill_records import event_of
+from policyengine.rollout.latch import latch_of
+from policyengine.spec.bind import plain
 from policyengine.spec.root import Spec
 from policyengine.spec.task import DashboardTask
 from policyengine.tasks.run import Run
@@ -33,5 +37,16 @@ def dashboard(spec: Spec, task: DashboardTask, run: Run) -> None:
         run.say(f"of        {task.path} and account {task.account}; Ctrl+C stops it")
         sys.stdout.flush()  # somebody waits for the address, also behind a pipe
 
-    live = Published(Path(task.path), run.state_dir, task.account, spec.monitor, run.now)
+    live = Published(Path(task.path), run.state_dir, task.account, spec.monitor, run.now, lambda: plain(latched(run.state_dir)))
     asyncio.run(serve(live, run.now, port=task.port, ready=ready))
+
+
+def latched(state_dir: Path) -> Kill | None:
+    """The latch of the kill switch as it stands, looked at and not touched; None where none was begun."""
+    names, wrong = latch_of(state_dir).look()
+    if wrong is not None:
+        return Kill(engaged=True, since=None, why=wrong)
+    if not names:
+        return None
+    event = event_of(names[0])
+    return Kill(engaged=event is not None, since=None if event is None else event.at, why=None if event is None else event.sentence)

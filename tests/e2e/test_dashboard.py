@@ -22,7 +22,7 @@ from policyengine.reporting.live.app import MOST_STREAMS
 from policyengine.reporting.live.guard import HEADERS, MAX_TARGET
 from policyengine.reporting.payload import encoded
 from policyengine.store import write_bytes
-from tests.serving import EVIL, POLICYENGINE, Served, evaluated, evil_snapshot, served, snapshot
+from tests.serving import ENV, EVIL, POLICYENGINE, Served, evaluated, evil_snapshot, served, snapshot
 
 MOST_MB = 80.0
 
@@ -80,6 +80,30 @@ def test_a_snapshot_that_is_old_or_gone_is_said_to_be(server: Served) -> None:
     assert "does not exist" in until(server, "does not exist")
     server.publish(snapshot())
     until(server, "CURRENT")
+
+
+def test_a_kill_shows_before_anything_is_published(server: Served) -> None:
+    server.publish(snapshot())
+    until(server, "CURRENT")
+    assert b'policyengine_kill_engaged{account="paper"} 0.0' in server.ask("/metrics").body
+    home = str(server.state_dir.parents[2])
+    told = subprocess.run(
+        [POLICYENGINE, "task=kill", "task.person=ann", "task.reason=test", f"runtime.state_dir={server.state_dir}"],
+        env={**ENV, "HOME": home}, cwd=home, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    before = {path: path.read_bytes() for path in server.state_dir.rglob("*") if path.is_file()}
+    assert "kill_engaged" in until(server, "kill_engaged")
+    assert b'policyengine_kill_engaged{account="paper"} 1.0' in server.ask("/metrics").body
+    assert {path: path.read_bytes() for path in server.state_dir.rglob("*") if path.is_file()} == before  # it looks, and writes nothing
+    event = re.search(r"k_[0-9a-z_]+", told.stdout)
+    assert event is not None
+    reset = ["task=reset", f"task.event={event[0]}", "task.person=bob", "task.reason=test", f"runtime.state_dir={server.state_dir}"]
+    subprocess.run([POLICYENGINE, *reset], env={**ENV, "HOME": home}, cwd=home, capture_output=True, check=True)
+    until(server, 'class="CURRENT">CURRENT')
+    end = time.monotonic() + 20.0
+    while b'policyengine_kill_engaged{account="paper"} 0.0' not in server.ask("/metrics").body:
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def test_names_that_try_to_do_harm_are_text(server: Served) -> None:

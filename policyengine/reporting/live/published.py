@@ -50,8 +50,21 @@ class Told:
 class Published:
     """The run in `folder` and the snapshot of `account` under `state_dir`. Not thread-safe: it lives in one event loop."""
 
-    def __init__(self, folder: Path, state_dir: Path, account: str, monitor: MonitorSpec, clock: Callable[[], datetime]) -> None:
-        """`clock` gives the instant; `monitor` says from when on a snapshot is stale, and what is beyond its limit."""
+    def __init__(
+        self,
+        folder: Path,
+        state_dir: Path,
+        account: str,
+        monitor: MonitorSpec,
+        clock: Callable[[], datetime],
+        kill: Callable[[], Mapping[str, Any] | None] = lambda: None,
+    ) -> None:
+        """`clock` gives the instant; `monitor` says from when on a snapshot is stale, and what is beyond its limit.
+
+        `kill` tells how the kill switch stands now, in the snapshot's own form: nobody waits for the next publication to see that it is
+        engaged. None leaves what the snapshot says.
+        """
+        self._kill, self._killed = kill, kill()
         self.folder, self.state_dir, self.account = folder, state_dir, account
         self._monitor, self._clock = monitor, clock
         self._snapshot_path = snapshot_path(state_dir, account)
@@ -82,7 +95,7 @@ class Published:
 
     @property
     def snapshot(self) -> Mapping[str, Any] | None:
-        """The snapshot as it is stored; None where there is none that can be read."""
+        """The snapshot as it is stored, with the kill switch as it stands now; None where there is none that can be read."""
         return self._raw
 
     def told(self) -> Told:
@@ -113,8 +126,9 @@ class Published:
         last = self._state()[0]
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            state = self._state()[0]
-            if signature(self._snapshot_path) != self._seen or state != last:
+            state, killed = self._state()[0], self._kill()
+            if signature(self._snapshot_path) != self._seen or state != last or killed != self._killed:
+                self._killed = killed
                 self._read()
                 last = self._state()[0]
                 self.wake()
@@ -159,6 +173,8 @@ class Published:
         self._raw, self._found, self._alerts = None, "", ()
         try:
             raw = read_json(self._snapshot_path)
+            if isinstance(raw, Mapping) and self._killed is not None:
+                raw = {**raw, "kill": self._killed}
             found = bound_snapshot(raw, str(self._snapshot_path))
         except DataError as error:
             self._found = str(error)
