@@ -34,11 +34,13 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	$(PIP) install --require-hashes -r requirements-dev.lock
 	@touch $@
 
-# Needs uv. The locks name no host and hold for every platform.
+# Needs uv. The locks name no host and hold for every platform. statsforecast has its own: it holds pandas below 3.
 LOCK := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate --python-version 3.11 pyproject.toml
+INSTALLED := --extra ledgers --extra joblib --extra report --extra rollout --extra monitoring --extra dashboard
 lock:
-	$(LOCK) --extra ledgers --extra joblib --extra report --extra rollout --group build -o requirements.lock
-	$(LOCK) --extra ledgers --extra joblib --extra report --extra rollout --group build --group dev -c requirements.lock -o requirements-dev.lock
+	$(LOCK) $(INSTALLED) --group build -o requirements.lock
+	$(LOCK) $(INSTALLED) --group build --group dev -c requirements.lock -o requirements-dev.lock
+	$(LOCK) --extra statsforecast --group build --group sftest -o requirements-statsforecast.lock
 
 clean:
 	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -25,10 +25,10 @@ MAX_JSON_BYTES = 64 * 2**20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
-    """A column of few texts: `codes` (n,) index `words`; -1 means the last of them, as in Python."""
+    """A column of few texts: `codes` (n,) index `words`, None among which is null; -1 means the last of them, as in Python."""
 
     codes: NDArray[np.integer[Any]]
-    words: tuple[str, ...]
+    words: tuple[str | None, ...]
 
     def array(self, pa: Any) -> Any:
         """As text, the dictionary looked up by Arrow instead of Python."""

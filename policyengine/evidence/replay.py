@@ -69,7 +69,7 @@ def replay_evidence(
             "signals": signal_table(stream, cycle.sized[list(Arm).index(Arm.CANDIDATE)]),
             **_routing_tables(spec, panel, stream),
             "trades": _trade_table(spec, panel, stream, curves, cycle, followed),
-            "exposure": _exposure_table(panel, series),
+            "exposure": _exposure_table(spec, panel, curves, series),
             **reconciled.tables,
         },
         reconciliation=reconciled.summary,
@@ -211,10 +211,14 @@ def _trade_table(spec: Spec, panel: PricePanel, stream: Stream, curves: Curves, 
     }
 
 
-def _exposure_table(panel: PricePanel, series: list[ArmSeries]) -> Table:
+def _exposure_table(spec: Spec, panel: PricePanel, curves: Curves, series: list[ArmSeries]) -> Table:
+    """NAV and absolute exposure by session: of each bucket, and of each market that has a cap."""
+    markets = np.array([spec.universe.market(symbol) for symbol in panel.symbols])
     columns: dict[str, object] = {"session": panel.sessions.astype("datetime64[s]")}
-    for arm, one in zip(Arm, series, strict=True):
+    for p, (arm, one) in enumerate(zip(Arm, series, strict=True)):
         columns[f"{arm}_nav"] = one.nav
+        size = np.abs(curves.exposure[p])
+        columns |= {f"{arm}_market_{name}_frac": size[:, markets == name].sum(axis=1) for name in sorted(spec.arm(arm).limits.markets)}
         held = one.exposure if one.exposure is not None else np.zeros((panel.sessions.size, len(BUCKETS)))
         columns |= {f"{arm}_{bucket}_frac": held[:, i] for i, bucket in enumerate(BUCKETS)}
     return columns

@@ -27,7 +27,7 @@ def risk_now(run: StoredRun, drawn: Curves | None) -> dict[str, Any] | None:
         arms[arm.value] = {
             "limits_enabled": limits["enabled"],
             "lines": list(_lines(held, limits, _mixed(config, arm))),
-            "markets": [{"market": market, "frac": None, "max_frac": cap["max_frac"]} for market, cap in sorted(limits["markets"].items())],
+            "markets": list(_markets(run, arm, limits["markets"])),
         }
     return {"as_of": str(drawn.days[-1]), **arms}
 
@@ -61,6 +61,15 @@ def _lines(held: Mapping[str, float | None], limits: Mapping[str, Any], mixed: S
         least, most = bounds[name] if on else (None, None)
         headroom = None if name in mixed else _headroom(frac, least, most)
         yield {"name": name, "frac": frac, "min_frac": least, "max_frac": most, "headroom": headroom}
+
+
+def _markets(run: StoredRun, arm: Arm, caps: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """What is held of each market that has a cap; unknown where the run did not store it."""
+    stored = {} if run.exposure is None else run.inside(run.exposure, "session")
+    for market, cap in sorted(caps.items()):
+        series = stored.get(f"{arm}_market_{market}_frac")
+        frac = None if series is None or series.size == 0 else known(float(series[-1]))
+        yield {"market": market, "frac": frac, "max_frac": cap["max_frac"], "headroom": _headroom(frac, None, cap["max_frac"])}
 
 
 def _headroom(frac: float | None, least: float | None, most: float | None) -> float | None:

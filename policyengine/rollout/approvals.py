@@ -1,9 +1,9 @@
-"""Approvals: what a person signed about one piece of evidence and one stage, and whether enough people did.
+"""Approvals: what a person signed about one piece of evidence and one stage. Whether enough people did is left to `quorum`.
 
-`<state_dir>/approvals/<evidence_hash>/<stage>/<fingerprint>-<made_at>.json` is a statement, `.json.sig` beside it its signature. Evidence
-and stage are inside the signed bytes, so an approval counts nowhere else. Nothing is overwritten: the newest statement of a key in a name
-counts, which is also how a rejection is withdrawn, and a crash or a reader never meets half of one. A file that does not verify refuses
-to start, since nobody knows whether it was a rejection.
+`<state_dir>/approvals/<evidence_hash>/<stage>/<fingerprint>-<made_at>.json` is a statement, `.json.sig` beside it its signature. Evidence,
+stage and the slice of a canary are inside the signed bytes, so an approval counts nowhere else. Nothing is overwritten: the newest
+statement of a key in a name counts, which is also how a rejection is withdrawn, and a crash or a reader never meets half of one. A file
+that does not verify refuses to start, since nobody knows whether it was a rejection.
 
 Where `rollout.trust=local`, `trust` is None throughout: statements are unsigned and their principal is `local:NAME`. They count where no
 signature is asked for, and never beside signed ones.
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -28,10 +27,11 @@ from policyengine.rollout.guarded import read_guarded
 from policyengine.rollout.refusals import Code, NotStarted
 from policyengine.rollout.signatures import KeyLocked, public_key, sign
 from policyengine.rollout.trust import NAME, Signer, TrustRoots, signature_path, verify_file
-from policyengine.spec.bind import plain
+from policyengine.spec.bind import bind, plain
+from policyengine.spec.rollout import SliceSpec
 from policyengine.store import parse_json, write_bytes
 
-SCHEMA = 1
+SCHEMA = 2
 NAMESPACE = "policyengine-approval"
 LOCAL = "local:"
 """Begins the principal of a statement that is not signed."""
@@ -50,11 +50,13 @@ class Answer(StrEnum):
 class Statement:
     """What is signed. `evidence_hash` is the SHA-256 of the exact bytes of the artifact, in hexadecimal; both instants are in UTC.
 
-    It counts from `made_at` until before `expires_at`; a rejection counts until it is withdrawn.
+    It counts from `made_at` until before `expires_at`; a rejection counts until it is withdrawn. `slice` is what a canary may act on;
+    None of other stages.
     """
 
     evidence_hash: str
     stage: Stage
+    slice: SliceSpec | None
     decision: Answer
     principal: str
     role: str
@@ -66,6 +68,8 @@ class Statement:
         """Refuse what could not be read back, or would deceive whoever reads it."""
         if len(self.evidence_hash) != 64 or not set(self.evidence_hash) <= set("0123456789abcdef"):
             raise ConfigError("evidence_hash", f"{self.evidence_hash[:80]!r} is not a SHA-256 in lower-case hexadecimal")
+        if (self.slice is not None) != (self.stage is Stage.CANARY):
+            raise ConfigError("slice", f"{self.slice} with stage {self.stage}; a canary acts on a slice, and nothing else does")
         if not NAME.fullmatch(self.principal.removeprefix(LOCAL)):
             raise ConfigError("principal", f"{self.principal[:80]!r} is not a name of small letters, digits and ._+@-")
         for path, text, limit in (("role", self.role, 100), ("reason", self.reason, 1000)):
@@ -165,60 +169,6 @@ def read_approvals(folder: Path, evidence_hash: str, stage: Stage, trust: TrustR
     return tuple({approval.author: approval for approval in found}.values())
 
 
-def quorum(approvals: Sequence[Approval], *, needed: int, producer: Signer | None, at: datetime) -> None:
-    """Pass if `needed` people approve, none of them the `producer` of the evidence, and nobody rejects.
-
-    Whatever cannot count is set aside step by step; the code tells at which step too few were left. `producer` is None for unsigned
-    evidence: then only unsigned approvals count, as nobody knows whether a signed one is the producer's own.
-
-    Raises:
-        NotStarted: SIGNOFF_QUORUM, too few approvals, or a rejection, which no time outlasts; SIGNOFF_SELF, without the producer's keys
-            and names; SIGNOFF_DUPLICATE, each key and each person counted once; SIGNOFF_EXPIRED, without those not valid at `at`.
-    """
-    for approval in approvals:
-        said = approval.statement
-        if said.decision is not Answer.APPROVE:
-            raise NotStarted(Code.SIGNOFF_QUORUM, f"{said.principal} ({said.role}) rejects {said.stage.value}: {said.reason}")
-    if len(approvals) < needed:
-        raise NotStarted(Code.SIGNOFF_QUORUM, f"{_count(approvals)}; {needed} are needed")
-    others = [approval for approval in approvals if _independent(approval, producer)]
-    if len(others) < needed:
-        own = "whose producer is not known" if producer is None else f"which {producer.person} produced"
-        raise NotStarted(Code.SIGNOFF_SELF, f"{_count(others)} of others than the producer of the evidence, {own}; {needed} are needed")
-    if _distinct(others) < needed:
-        who = ", ".join(sorted({approval.person for approval in others}))
-        raise NotStarted(
-            Code.SIGNOFF_DUPLICATE, f"{_count(others)}, but only {_distinct(others)} by key and person: {who}; {needed} are needed"
-        )
-    valid = [approval for approval in others if approval.statement.made_at <= at < approval.statement.expires_at]
-    if _distinct(valid) < needed:
-        spans = ", ".join(f"{a.statement.principal} {_span(a.statement)}" for a in others if a not in valid)
-        raise NotStarted(Code.SIGNOFF_EXPIRED, f"{_distinct(valid)} of {needed} approvals count at {at.isoformat()}; not: {spans}")
-
-
-def _independent(approval: Approval, producer: Signer | None) -> bool:
-    if producer is None:
-        return approval.signer is None
-    return approval.signer is not None and not approval.ties & producer.ties
-
-
-def _distinct(approvals: Sequence[Approval]) -> int:
-    """How many are left when all that are tied to each other, directly or through others, count as one."""
-    groups: list[frozenset[str]] = []
-    for approval in approvals:
-        tied = [group for group in groups if group & approval.ties]
-        groups = [group for group in groups if group not in tied] + [approval.ties.union(*tied)]
-    return len(groups)
-
-
-def _count(approvals: Sequence[Approval]) -> str:
-    return f"{len(approvals)} approval{'' if len(approvals) == 1 else 's'}"
-
-
-def _span(said: Statement) -> str:
-    return f"from {said.made_at.isoformat()} until {said.expires_at.isoformat()}"
-
-
 def _new_path(folder: Path, author: str, made_at: datetime) -> Path:
     """Where the statement of `author` will stand, after all that stand there already."""
     path = folder / f"{author}-{made_at:%Y%m%dT%H%M%S.%f}Z.json"
@@ -264,6 +214,7 @@ def _parsed(path: Path, content: bytes) -> Statement:
         said = Statement(
             evidence_hash=_text(value, "evidence_hash"),
             stage=Stage(_text(value, "stage")),
+            slice=None if value["slice"] is None else bind(SliceSpec, value["slice"], "slice"),
             decision=Answer(_text(value, "decision")),
             principal=_text(value, "principal"),
             role=_text(value, "role"),

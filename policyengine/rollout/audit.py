@@ -30,14 +30,32 @@ from policyengine.errors import BrokenInvariant, ConfigError, DataError
 from policyengine.execution.chain import Chain
 from policyengine.execution.journal import Journal, JournalBroken
 from policyengine.rollout.audit_reading import bound, coded, start_of
-from policyengine.rollout.audit_records import Begin, Checkpoint, Event, Intent, Kill, Outcome, Record, Reset, Transition, flaws, statement
+from policyengine.rollout.audit_records import (
+    Basis,
+    Begin,
+    Checkpoint,
+    Event,
+    Intent,
+    Kill,
+    Outcome,
+    Policy,
+    Record,
+    Reset,
+    Transition,
+    flaws,
+    statement,
+)
 from policyengine.spec.bind import bind, plain
 
 SEGMENT_BYTES = 64 * 2**20
 """About 80,000 records."""
 Sign = Callable[[bytes], bytes]
 """Makes a detached signature of a message."""
+Recorded = Policy | Basis | Intent | Outcome | Event
+"""What is appended; the log itself adds the rest."""
 _Line = tuple[int, bytes]
+_OF_A_SESSION = frozenset((Basis.KIND, Intent.KIND, Outcome.KIND))
+_ONCE = frozenset((Kill.KIND, Reset.KIND, Policy.KIND))
 
 
 class AuditConflict(DataError):
@@ -47,7 +65,7 @@ class AuditConflict(DataError):
 class AuditLog:
     """The audit log in `folder`, open for writing by this process alone. Close it, or use it in a `with`.
 
-    A restart may record the same again: an intent or outcome of the session that is open or was closed last, a kill or reset of any
+    A restart may record the same again: what belongs to the session that is open or was closed last, a policy, kill or reset of any
     time. It is not written twice.
     """
 
@@ -61,7 +79,8 @@ class AuditLog:
         self._folder, self._sign = folder, sign
         self._intents: dict[str, Intent] = {}
         self._outcomes: dict[str, Outcome] = {}
-        self._events: set[tuple[str, str]] = set()
+        self._basis: Basis | None = None
+        self._once: set[tuple[str, str]] = set()
         self.seen_at = ""
         """The latest instant at which anything was recorded."""
         first = _checked(Begin(recorded_at=recorded_at))
@@ -95,11 +114,11 @@ class AuditLog:
         finally:
             self._journal.close()
 
-    def append(self, record: Intent | Outcome | Event) -> None:
+    def append(self, record: Recorded) -> None:
         """Record one thing; as `append_many`."""
         self.append_many([record])
 
-    def append_many(self, records: Iterable[Intent | Outcome | Event]) -> None:
+    def append_many(self, records: Iterable[Recorded]) -> None:
         """Record all of them by one write and one fsync: every intent of a session before its first order. Durable when this returns.
 
         An intent takes the place of one under the same id as long as that has no outcome. A transition is followed by a checkpoint.
@@ -132,7 +151,7 @@ class AuditLog:
         """What became of a decision of the session that is open or was closed last; None where nothing is recorded."""
         return self._outcomes.get(decision_id)
 
-    def _is_new(self, record: Intent | Outcome | Event) -> bool:
+    def _is_new(self, record: Recorded) -> bool:
         match record:
             case Intent():
                 return self._differs(record, self._intents.get(record.decision_id))
@@ -140,8 +159,10 @@ class AuditLog:
                 if record.decision_id not in self._intents:
                     raise BrokenInvariant(f"outcome of {record.decision_id}, which was not intended in this session")
                 return self._differs(record, self._outcomes.get(record.decision_id))
-            case Kill() | Reset():
-                return (record.KIND, record.event_id) not in self._events
+            case Basis():
+                return self._basis is None or replace(self._basis, recorded_at=record.recorded_at) != record
+            case Kill() | Reset() | Policy():
+                return _once(record) not in self._once
             case _:
                 return True
 
@@ -166,8 +187,10 @@ class AuditLog:
                 self._intents[record.decision_id] = record
             case Outcome():
                 self._outcomes[record.decision_id] = record
-            case Kill() | Reset():
-                self._events.add((record.KIND, record.event_id))
+            case Basis():
+                self._basis = record
+            case Kill() | Reset() | Policy():
+                self._once.add(_once(record))
             case Checkpoint() if record.session is not None:
                 self._intents = {name: intent for name, intent in self._intents.items() if intent.session >= record.session}
                 self._outcomes = {name: outcome for name, outcome in self._outcomes.items() if name in self._intents}
@@ -177,20 +200,25 @@ class AuditLog:
     def _resume(self) -> None:
         """Know again what may be recorded once more, without parsing the rest."""
         chain = Chain(self._folder)
-        closed, since, events = list[_Line](), list[_Line](), list[_Line]()
+        closed, since, once = list[_Line](), list[_Line](), list[_Line]()
         for line in chain.lines():
             kind, recorded_at = start_of(chain, line)
             if chain.count == 1 and kind != Begin.KIND:
                 raise JournalBroken(chain.place(1), "does not begin an audit log", 1)
             self.seen_at = max(self.seen_at, recorded_at)
-            if kind in {Intent.KIND, Outcome.KIND}:
+            if kind in _OF_A_SESSION:
                 since.append((chain.count, line))
-            elif kind in {Kill.KIND, Reset.KIND}:
-                events.append((chain.count, line))
+            elif kind in _ONCE:
+                once.append((chain.count, line))
             elif kind == Checkpoint.KIND and chain.parse(line, chain.count).get("session") is not None:
                 closed, since = since, []
-        for seq, line in (*closed, *since, *events):
+        for seq, line in (*closed, *since, *once):
             self._know(bound(chain, chain.parse(line, seq))[1])
+
+
+def _once(record: Kill | Reset | Policy) -> tuple[str, str]:
+    """What is recorded once in a log."""
+    return record.KIND, record.policy_hash if isinstance(record, Policy) else record.event_id
 
 
 def _checked(record: Record) -> dict[str, Any]:

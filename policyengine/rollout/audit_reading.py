@@ -31,28 +31,30 @@ from policyengine.rollout.audit_records import (
 )
 from policyengine.rollout.modes import State
 from policyengine.rollout.refusals import Code, NotStarted
+from policyengine.rollout.signatures import SignatureInvalid
 from policyengine.spec.bind import bind
 from policyengine.store import reported
 
 _START = re.compile(rb'\{"seq":\d+,"previous":"[0-9a-f]{64}","kind":"([a-z]+)","recorded_at":"([^"\\]*)"')
 _EVENTS: tuple[type[Any], ...] = (Transition, Kill, Reset, Breach)
 R = TypeVar("R", bound=Record)
-Signed = Callable[[bytes, bytes], bool]
-"""Whether the second is a signature of the first, by somebody who is trusted to give it."""
+Signed = Callable[[bytes, bytes, str], bool]
+"""Whether the second, a signature of the first made at the third, is by somebody who is trusted; SignatureInvalid where it is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
     """A log that verifies: `count` records, the hash of the last, and its `segments` in order; nothing where there is none.
 
-    `signed` is how many records stand before the last checkpoint whose signature verifies, 0 where none has one; None where that was
-    not asked.
+    `signed` is how many records stand before the last checkpoint whose signature counts, 0 where none does; None where that was not
+    asked. `vouched`: that is the last checkpoint there is.
     """
 
     count: int
     head: str
     segments: tuple[Path, ...]
     signed: int | None
+    vouched: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +74,8 @@ class Decided:
 def verify(folder: Path, *, deep: bool, signed: Signed | None = None) -> Verified:
     """Hold every line of the log to the one before, and to the head; if `deep`, also what the records say to one another.
 
-    Where `signed` is given it is asked about the signature of every checkpoint that has one.
+    Where `signed` is given it is asked about the signature of every checkpoint that has one. One that it does not trust counts for
+    nothing; one that is of other bytes breaks the log.
 
     Raises:
         NotStarted: AUDIT_BROKEN, naming file, line and the first record that is not as it was written or cannot be; AUDIT_UNWRITABLE
@@ -80,18 +83,18 @@ def verify(folder: Path, *, deep: bool, signed: Signed | None = None) -> Verifie
     """
     with coded(folder):
         chain = Chain(folder)
-        covered, decisions = 0, _Decisions()
+        covered, vouched, decisions = 0, False, _Decisions()
         wanted = of_kind(Checkpoint.KIND) if signed is not None else _none
         for found in chain.records() if deep else chain.records(wanted):
             previous = str(found["previous"])
             seq, record = bound(chain, found)
             for flaw in decisions.flaws(record) if deep else ():
                 raise JournalBroken(chain.place(seq), f"record {seq}: {flaw}", seq)
-            if signed is not None and isinstance(record, Checkpoint) and record.signature is not None:
-                if not signed(statement(seq - 1, previous), _signature(chain, seq, record.signature)):
-                    raise JournalBroken(chain.place(seq), f"record {seq}: its signature is not one of the {seq - 1} records before it", seq)
-                covered = seq - 1
-        return Verified(count=chain.count, head=chain.hash, segments=tuple(chain.segments), signed=None if signed is None else covered)
+            if signed is not None and isinstance(record, Checkpoint):
+                vouched = record.signature is not None and _counts(chain, seq, previous, record.signature, record.recorded_at, signed)
+                covered = seq - 1 if vouched else covered
+        asked = None if signed is None else covered
+        return Verified(count=chain.count, head=chain.hash, segments=tuple(chain.segments), signed=asked, vouched=vouched)
 
 
 def verify_decisions(folder: Path) -> tuple[tuple[int, str], ...]:
@@ -222,8 +225,10 @@ def _none(_: bytes) -> bool:
     return False
 
 
-def _signature(chain: Chain, seq: int, text: str) -> bytes:
+def _counts(chain: Chain, seq: int, previous: str, signature: str, recorded_at: str, signed: Signed) -> bool:
     try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error as error:
-        raise JournalBroken(chain.place(seq), f"record {seq}: its signature is not base64: {error}", seq) from error
+        return signed(statement(seq - 1, previous), base64.b64decode(signature, validate=True), recorded_at)
+    except (binascii.Error, SignatureInvalid) as error:
+        raise JournalBroken(
+            chain.place(seq), f"record {seq}: its signature is not one of the {seq - 1} records before it: {error}", seq
+        ) from error

@@ -27,6 +27,64 @@ class Begin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What decides the sizes of an arm, in full; once in a log. `policy` is its canonical JSON, whose SHA-256 is `policy_hash`.
+
+    It is a text, so that a version whose policies have other settings still reads the record.
+    """
+
+    KIND: ClassVar[str] = "policy"
+    recorded_at: str
+    policy_hash: str
+    policy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InForce:
+    """A signal that was in force: `direction` is 1 or -1, `sleeve` what it is charged to.
+
+    Its confidence at `base`, and as the `baseline` and the `candidate` size it.
+    """
+
+    symbol: str
+    direction: int
+    sleeve: Sleeve
+    base: float
+    baseline: float
+    candidate: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """How risky the sleeves were, one number for each of `Sleeve`: the fields of `allocation.scaler.RiskState`."""
+
+    variance: tuple[float, ...]
+    sessions: tuple[int, ...]
+    index: tuple[float, ...]
+    peak: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Basis:
+    """All that the sizes of both arms for `session` follow from, besides the two policies: durable before its intents.
+
+    `symbols` in the order in which they were summed; `risk` is None where no policy scales its budgets.
+    """
+
+    KIND: ClassVar[str] = "basis"
+    recorded_at: str
+    account: str
+    session: date
+    baseline_hash: str
+    candidate_hash: str
+    code_hash: str
+    periods_per_year: int
+    symbols: tuple[str, ...]
+    signals: tuple[InForce, ...]
+    risk: Measured | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
     """What was decided on a signal, durable before any order of it is sent.
 
@@ -160,9 +218,9 @@ class Recovery:
 
 
 Event = Transition | Kill | Reset | Breach
-Record = Begin | Intent | Outcome | Transition | Kill | Reset | Breach | Checkpoint | Recovery
+Record = Begin | Policy | Basis | Intent | Outcome | Transition | Kill | Reset | Breach | Checkpoint | Recovery
 KINDS: Mapping[str, type[Any]] = {
-    kind.KIND: kind for kind in (Begin, Intent, Outcome, Transition, Kill, Reset, Breach, Checkpoint, Recovery)
+    kind.KIND: kind for kind in (Begin, Policy, Basis, Intent, Outcome, Transition, Kill, Reset, Breach, Checkpoint, Recovery)
 }
 
 
@@ -195,6 +253,10 @@ def flaws(record: Record) -> Iterator[str]:
     match record:
         case Intent():
             yield from _flaws_of_intent(record)
+        case Basis():
+            yield from _flaws_of_basis(record)
+        case Policy() if record.policy_hash != hashlib.sha256(record.policy.encode()).hexdigest():
+            yield f"policy_hash {record.policy_hash} is not the SHA-256 of the policy"
         case Outcome() if record.cost < 0.0:
             yield f"cost {record.cost} is below 0"
         case Outcome() if record.quantity != 0.0 and (record.price is None or record.client_order_id is None):
@@ -217,6 +279,24 @@ def _flaws_of_intent(intent: Intent) -> Iterator[str]:
     made = decision_id_of(intent.account, intent.session, intent.symbol, intent.evidence_hash, intent.policy_hash)
     if intent.decision_id != made:
         yield f"decision_id {intent.decision_id} is not that of its account, session, symbol, evidence and policy, {made}"
+
+
+def _flaws_of_basis(basis: Basis) -> Iterator[str]:
+    if basis.periods_per_year < 1:
+        yield f"periods_per_year {basis.periods_per_year} is below 1"
+    signalled = [signal.symbol for signal in basis.signals]
+    if len(set(basis.symbols)) < len(basis.symbols) or len(set(signalled)) < len(signalled) or not set(signalled) <= set(basis.symbols):
+        yield "a symbol stands twice, or has a signal and is not among the symbols"
+    for signal in basis.signals:
+        if signal.direction not in (1, -1):
+            yield f"direction {signal.direction} of {signal.symbol} is neither 1 nor -1"
+        for value in (signal.base, signal.baseline, signal.candidate):
+            if not 0.0 <= value <= 1.0:
+                yield f"confidence {value} of {signal.symbol} is not in [0, 1]"
+    if basis.risk is not None:
+        measured: tuple[tuple[float, ...], ...] = (basis.risk.variance, basis.risk.sessions, basis.risk.index, basis.risk.peak)
+        if any(len(row) != len(Sleeve) or min(row) < 0 for row in measured) or not min(basis.risk.peak) > 0.0:
+            yield "risk does not hold a measurement of each sleeve, none of them below 0 and each peak above it"
 
 
 def _bits(value: float | None) -> str | None:

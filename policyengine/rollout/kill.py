@@ -43,7 +43,7 @@ from policyengine.rollout.kill_records import (
     made,
     there,
 )
-from policyengine.rollout.latch import Latch
+from policyengine.rollout.latch import latch_of
 from policyengine.rollout.refusals import Code, NotStarted
 from policyengine.store import reported
 
@@ -72,7 +72,7 @@ class KillSwitch:
         self, state_dir: Path, *, environment: Mapping[str, str], file: Path | None, configured: bool, clock: Callable[[], datetime]
     ) -> None:
         """Touch nothing yet."""
-        self._latch = Latch(state_dir / "kill" / "latch", state_dir / "kill.lock")
+        self._latch = latch_of(state_dir)
         self._records = Records(state_dir / "kill" / "events")
         self._environment, self._file, self._configured, self._clock = environment, file, configured, clock
         self._held: KillEvent | None = None  # engaged, but not on the disk, because of `_failure`
@@ -177,7 +177,11 @@ class KillSwitch:
         Raises:
             DataError: a record cannot be read.
         """
-        names = self._catch_up()
+        names, _ = self._latch.look()
+        for name in names:
+            if RELEASED.fullmatch(name):
+                self._records.keep(name)
+        self._records.flush()
         new: list[KillEvent | KillRelease] = [*(self._records.bare(names) | self._records.unwritten).values()]
         new += self._records.read(KillEvent, ".new.json")
         new += self._records.read(KillRelease, ".new.json")
@@ -190,16 +194,6 @@ class KillSwitch:
             OutputError: that cannot be kept, and `record` stays pending.
         """
         self._records.recorded(record)
-
-    def last_drill_at(self) -> datetime | None:
-        """When a drill was last released; None if none ever was.
-
-        Raises:
-            DataError: a record cannot be read.
-        """
-        self._catch_up()
-        released = [*self._records.read(KillRelease, ".json"), *self._records.read(KillRelease, ".new.json")]
-        return max((datetime.fromisoformat(record.at) for record in released if record.event.drill), default=None)
 
     def _engaging(self) -> dict[Source, str]:
         """Every source that engages now, with the reason."""
@@ -233,15 +227,6 @@ class KillSwitch:
         else:
             self._held = None
         return event
-
-    def _catch_up(self) -> list[str]:
-        """Write what can be written now; the names of the latch."""
-        names, _ = self._latch.look()
-        for name in names:
-            if RELEASED.fullmatch(name):
-                self._records.keep(name)
-        self._records.flush()
-        return names
 
 
 def _file_kills(path: Path) -> str | None:

@@ -17,6 +17,11 @@ _LOOKS = 5
 """POSIX lets a folder that is listed while a name in it changes show both names or neither; not five times in a row."""
 
 
+def latch_of(state_dir: Path) -> Latch:
+    """The latch of the state folder."""
+    return Latch(state_dir / "kill" / "latch", state_dir / "kill.lock")
+
+
 class Latch:
     """The folder whose one name is the state. Nothing here is kept in memory."""
 

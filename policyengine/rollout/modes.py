@@ -38,6 +38,7 @@ class Guard(StrEnum):
     """One condition of a step."""
 
     CONTRACTS = "contracts"  # configuration and data bind and check
+    FRESH = "fresh"  # the last session is not too long ago
     PERMIT = "permit"  # evidence verifies for the stage, with its approvals
     SHADOWED = "shadowed"  # enough sessions, and enough trades in each material bucket, in shadow
     REPLAYED = "replayed"  # what shadow logged is what is decided again, to the bit
@@ -50,7 +51,7 @@ class Guard(StrEnum):
 
 UP: Mapping[tuple[State, State], tuple[Guard, ...]] = {
     (State.OFF, State.SHADOW): (Guard.CONTRACTS,),
-    (State.SHADOW, State.CANARY): (Guard.CONTRACTS, Guard.PERMIT, Guard.SHADOWED, Guard.REPLAYED),
+    (State.SHADOW, State.CANARY): (Guard.CONTRACTS, Guard.FRESH, Guard.PERMIT, Guard.SHADOWED, Guard.REPLAYED),
     (State.CANARY, State.LIVE): (Guard.CONTRACTS, Guard.PERMIT, Guard.SPANNED, Guard.UNCROSSED, Guard.UNBREACHED, Guard.DRILLED),
 }
 """Steps that a person asks for and guards may refuse."""

@@ -17,8 +17,9 @@ from policyengine.evidence.anchoring import Superseded, anchored, refuse_superse
 from policyengine.evidence.artifact import Hashes, Inconsistent, Read, code_hash, facts_of, read_artifact
 from policyengine.evidence.gate import Facts, decide
 from policyengine.records import Arm, Stage, Verdict
-from policyengine.rollout.approvals import Answer, quorum, read_approvals
+from policyengine.rollout.approvals import Answer, read_approvals
 from policyengine.rollout.guarded import read_guarded
+from policyengine.rollout.quorum import on_slice, quorum
 from policyengine.rollout.refusals import Code, NotStarted
 from policyengine.rollout.trust import Signer, TrustRoots, verify_evidence
 from policyengine.spec.bind import bind
@@ -225,7 +226,8 @@ def _approved(evidence_hash: str, producer: Signer | None, overridden: Sequence[
     needed = request.spec.rollout.guards.approvals.get(request.stage, 0)
     if needed == 0:
         return ()
-    approvals = read_approvals(request.state_dir / "approvals", evidence_hash, request.stage, request.trust, request.at)
+    every = read_approvals(request.state_dir / "approvals", evidence_hash, request.stage, request.trust, request.at)
+    approvals = on_slice(every, request.spec.rollout.slice if request.stage is Stage.CANARY else None, needed=needed)
     quorum(approvals, needed=needed, producer=producer, at=request.at)
     counted = [
         approval

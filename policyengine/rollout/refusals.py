@@ -36,7 +36,9 @@ class Code(Enum):
     EV_INCONSISTENT = "evaluate again; the verdict does not follow from its own criteria"
     EV_NOT_PASSED = "keep the baseline running"
     STAGE_MISMATCH = "evaluate and approve for this stage"
-    LIMITS_EXCEEDED = "keep the slice that the canary began with, or begin again from rollout=shadow"
+    LIMITS_EXCEEDED = (
+        "keep the slice that was approved and that the canary began with, or approve another and begin again from rollout=shadow"
+    )
     SIGNOFF_QUORUM = "task=approve by as many people as the stage needs"
     SIGNOFF_SELF = "have somebody approve who did not produce the evidence"
     SIGNOFF_DUPLICATE = "one approval for each key and each person"

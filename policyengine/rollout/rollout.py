@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
+from policyengine.errors import DataError
 from policyengine.records import Bucket, Stage
 from policyengine.rollout.audit import AuditLog
 from policyengine.rollout.audit_reading import read
@@ -36,7 +37,8 @@ class Facts:
 
     `shadow_sessions` closed in shadow since it began, with `shadow_trades` by bucket; `material` buckets hold more than 1% of NAV.
     `unlike` says where shadow's record differs from what is decided again, None where it does not. `canary_span` are the first and the
-    last session that a canary acted on, `comparison` what it came to; None without one. `limits_held` at the last session.
+    last session of the canary; `comparison` says what it, and live after it, came to; None without. `limits_held` at the last session.
+    `data_to` is the last session that the data have.
     """
 
     shadow_sessions: int
@@ -46,6 +48,7 @@ class Facts:
     canary_span: tuple[date, date] | None
     comparison: Comparison | None
     limits_held: bool
+    data_to: date
 
 
 def state_of(folder: Path) -> State:
@@ -58,6 +61,21 @@ def state_of(folder: Path) -> State:
     for record in read(folder, Transition):
         state = record.after
     return state
+
+
+def drilled_at(folder: Path) -> datetime | None:
+    """When a drill last ended, by the audit log in `folder`: it was engaged, and the reset that names it followed. None if none ever did.
+
+    Raises:
+        NotStarted: AUDIT_BROKEN, AUDIT_UNWRITABLE.
+    """
+    engaged, ended = set[str](), list[datetime]()
+    for record in read(folder, Kill, Reset):
+        if isinstance(record, Kill) and record.drill:
+            engaged.add(record.event_id)
+        if isinstance(record, Reset) and record.drill and record.event_id in engaged:
+            ended.append(min(datetime.fromisoformat(record.released_at), datetime.fromisoformat(record.recorded_at)))
+    return max(ended, default=None)
 
 
 class Rollout:
@@ -76,7 +94,7 @@ class Rollout:
         request: Callable[[Stage, datetime, datetime | None], Request],
         clock: Callable[[], datetime],
     ) -> None:
-        self._spec, self._audit, self._kill, self._request, self._clock = spec, audit, kill, request, clock
+        self._spec, self._audit, self._folder, self._kill, self._request, self._clock = spec, audit, folder, kill, request, clock
         self._verified_at: datetime | None = None
         made = [datetime.fromisoformat(t.evidence_made_at) for t in read(folder, Transition) if t.evidence_made_at is not None]
         self._newest = max(made, default=None)
@@ -92,26 +110,35 @@ class Rollout:
             NotStarted: a guard refuses. What acted before is then expired or killed, on record.
         """
         wanted = asked(self._spec.mode)
-        if self._killed() and wanted is not State.OFF:
-            self._kill.check()
-        if self.state is State.KILLED and self._kill.current() is None:
-            self._step(State.OFF, by=by, why="the latch is released")
-        if self.state is State.KILLED or (self.state.halted and wanted.acts):
+        if not self._may_change(wanted, by):
             return self.state
         guards = guards_of(self.state, wanted)
         if guards is None:
             raise NotStarted(Code.STAGE_MISMATCH, f"the rollout stands at {self.state}, and {wanted} is not reached from there")
-        if wanted.acts:
-            self._permit(wanted)
         if wanted is self.state is State.CANARY and self._slice != self._spec.slice:
             rule = f"rollout.slice {self._spec.slice} is not {self._slice}, which the canary began with; it is fixed for a rollout"
             raise NotStarted(Code.LIMITS_EXCEEDED, rule)
-        known = facts() if set(guards) - {Guard.CONTRACTS, Guard.PERMIT} else None
+        if wanted.acts:
+            self._permit(wanted)
+        known = None
+        if wanted.acts and self.state.acts:
+            if (known := self._fit(facts)) is None:
+                return self.state
+        elif set(guards) - {Guard.CONTRACTS, Guard.PERMIT}:
+            known = facts()
         for guard in guards:
             self._hold(guard, known)
         if wanted is not self.state:
             self._step(wanted, by=by, why=f"rollout={self._spec.mode}")
         return self.state
+
+    def _may_change(self, wanted: State, by: str) -> bool:
+        """Whether the state is one to step from: not killed, and up only from where no stage was left."""
+        if self._killed() and wanted is not State.OFF:
+            self._kill.check()
+        if self.state is State.KILLED and self._kill.current() is None:
+            self._step(State.OFF, by=by, why="the latch is released")
+        return self.state is not State.KILLED and not (self.state.halted and wanted.acts)
 
     def at_decision(self) -> State:
         """The state in which the next decision is taken. Looks at the latch, and at the permit where it was not for a minute."""
@@ -126,12 +153,35 @@ class Rollout:
         """Whether the kill switch is engaged now, looked at between two orders."""
         return self._kill.current() is not None
 
-    def pause(self, session: date, comparison: Comparison) -> None:
+    def pause(self, session: date | None, comparison: Comparison) -> None:
         """Leave the stage for what `comparison` says."""
-        why = comparison.why or ""
         loss = comparison.loss_frac if math.isfinite(comparison.loss_frac) else None
-        breach = Breach(recorded_at=self.now(), session=session, name="canary", observed=loss, threshold=self._spec.loss_max_frac, why=why)
-        self._audit.append(breach)
+        self._pause("canary", comparison.why or "", session=session, observed=loss, threshold=self._spec.loss_max_frac)
+
+    def _fit(self, facts: Callable[[], Facts]) -> Facts | None:
+        """The facts, where what acts may go on: on data that are not stale, and compared with its control. Otherwise it pauses; None."""
+        try:
+            known = facts()
+        except DataError as error:
+            self._pause("canary", f"it cannot be compared: {error}", session=None, observed=None, threshold=None)
+            return None
+        if (why := self._stale(known)) is not None:
+            age, limit = self._age(known), self._spec.guards.data_days
+            self._pause("data", why, session=known.data_to, observed=float(age), threshold=float(limit))
+        elif known.comparison is not None and known.comparison.why is not None:
+            self.pause(None, known.comparison)
+        return known if self.state.acts else None
+
+    def _age(self, known: Facts) -> int:
+        return (self._clock().date() - known.data_to).days
+
+    def _stale(self, known: Facts) -> str | None:
+        """Why the data are too old to act on."""
+        age, limit = self._age(known), self._spec.guards.data_days
+        return f"the data end on {known.data_to}, {age} days ago; rollout.guards.data_days is {limit}" if age > limit else None
+
+    def _pause(self, name: str, why: str, *, session: date | None, observed: float | None, threshold: float | None) -> None:
+        self._audit.append(Breach(recorded_at=self.now(), session=session, name=name, observed=observed, threshold=threshold, why=why))
         self._step(State.PAUSED, by="policyengine", why=why)
 
     def _killed(self) -> bool:
@@ -150,14 +200,15 @@ class Rollout:
         """A permit for `state`.
 
         Raises:
-            NotStarted: there is none; if it is the stage that acts, that is expired.
+            NotStarted: there is none; if it is the stage that acts, that is expired, or paused where the verdict alone is another now.
         """
         at = self._clock()
         try:
             self.permit = verify(self._request(_STAGES[state], at, self._newest))
         except NotStarted as refused:
             if state is self.state:
-                self._step(State.EXPIRED, by="policyengine", why=f"{refused.code.name}: {refused.why}")
+                left = State.PAUSED if refused.code is Code.EV_NOT_PASSED else State.EXPIRED
+                self._step(left, by="policyengine", why=f"{refused.code.name}: {refused.why}")
             raise
         self._verified_at = at
 
@@ -166,8 +217,10 @@ class Rollout:
         why = None if known is None else _open(guard, known, self._spec)
         if guard is Guard.SPANNED and why is None and known is not None:
             why = self._unspanned(known)
+        if guard is Guard.FRESH and known is not None:
+            why = self._stale(known)
         if guard is Guard.DRILLED:
-            drilled, limit = self._kill.last_drill_at(), self._spec.guards.kill_drill_days
+            drilled, limit = drilled_at(self._folder), self._spec.guards.kill_drill_days
             if drilled is None or self._clock() - drilled > timedelta(days=limit):
                 last = "never" if drilled is None else f"last at {drilled.isoformat(timespec='seconds')}"
                 why = f"the kill switch was {last} drilled; rollout.guards.kill_drill_days is {limit}"
@@ -209,11 +262,12 @@ class Rollout:
 
 def recorded(item: KillEvent | KillRelease, at: str) -> Kill | Reset:
     """What the kill switch did, as the audit log holds it."""
+    when = datetime.fromisoformat(item.at).isoformat()  # the latch writes out a microsecond of 0 as well
     if isinstance(item, KillRelease):
         of = item.event
-        return Reset(recorded_at=at, event_id=of.event_id, released_at=item.at, drill=of.drill, by=item.by, statement=item.statement)
+        return Reset(recorded_at=at, event_id=of.event_id, released_at=when, drill=of.drill, by=item.by, statement=item.statement)
     sources = tuple(source.value for source in item.sources)
-    return Kill(recorded_at=at, event_id=item.event_id, engaged_at=item.at, sources=sources, drill=item.drill, by=item.by, why=item.why)
+    return Kill(recorded_at=at, event_id=item.event_id, engaged_at=when, sources=sources, drill=item.drill, by=item.by, why=item.why)
 
 
 def _open(guard: Guard, known: Facts, spec: RolloutSpec) -> str | None:
@@ -222,7 +276,7 @@ def _open(guard: Guard, known: Facts, spec: RolloutSpec) -> str | None:
     reasons: dict[Guard, Callable[[], str | None]] = {
         Guard.SHADOWED: lambda: _unshadowed(known, spec),
         Guard.REPLAYED: lambda: known.unlike,
-        Guard.UNCROSSED: lambda: "what the canary came to is not known" if compared is None or compared.mean is None else compared.why,
+        Guard.UNCROSSED: lambda: "what the canary came to is not known" if compared is None or compared.mean is None else None,
         Guard.UNBREACHED: lambda: None if known.limits_held else "a limit stands exceeded",
     }
     return reasons[guard]() if guard in reasons else None

@@ -14,13 +14,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from policyengine.allocation.constraints import Constraints, bound
-from policyengine.allocation.cycle import Cycle, Decision
-from policyengine.allocation.orders import OrderSizer
-from policyengine.allocation.scaler import RiskState
-from policyengine.allocation.sleeves import SLEEVES
+from policyengine.allocation.cycle import Cycle
+from policyengine.allocation.orders import GUARDRAILS, Orders, OrderSizer
 from policyengine.errors import DataError
-from policyengine.evidence.artifact import code_hash
 from policyengine.evidence.replay import cash_rate
 from policyengine.execution.account import Account
 from policyengine.execution.broker import Fill, PaperBroker
@@ -30,11 +26,12 @@ from policyengine.execution.session import Day, Done, Standing, interest_on, ses
 from policyengine.market.panel import PricePanel
 from policyengine.records import Arm, Bucket
 from policyengine.rollout.acting import Acting
-from policyengine.rollout.audit import AuditLog
+from policyengine.rollout.audit import AuditLog, Recorded
 from policyengine.rollout.audit_reading import read
-from policyengine.rollout.audit_records import Intent, Outcome, Record, decision_id_of
+from policyengine.rollout.audit_records import Intent, Record
 from policyengine.rollout.comparison import Comparison, compare
 from policyengine.rollout.modes import State
+from policyengine.rollout.recording import Recording, outcomes
 from policyengine.rollout.rollout import Facts, Rollout
 from policyengine.signals.stream import Stream
 from policyengine.spec.root import Spec
@@ -72,7 +69,7 @@ class Traded:
 class Trader:
     """One account, its two policies and the data of one run; under `rolled`, unless nothing is rolled out.
 
-    `check` looks at what is held before each session, and raises where it must not go on.
+    `check` looks at what is held before each session, and raises where it must not go on. Of the names `barred` nothing is opened.
     """
 
     def __init__(
@@ -86,14 +83,17 @@ class Trader:
         account: str,
         check: Callable[[Day, Standing], None],
         rolled: Rolled | None = None,
+        barred: frozenset[str] = frozenset(),
     ) -> None:
-        self._spec, self._panel, self._stream, self._cycle = spec, panel, stream, cycle
+        self._spec, self._panel, self._cycle = spec, panel, cycle
+        self._barred = barred
         self._broker, self._account, self._check, self._rolled = broker, account, check, rolled
         self.sessions: list[date] = panel.sessions.astype("datetime64[D]").tolist()
         self.acting = Acting(cycle, panel.symbols, spec.rollout.slice)
         self._rate = cash_rate(panel, spec.universe.cash_rate_symbol)
         self._baseline_hash = spec.policy_hash(Arm.BASELINE)
-        self._hashes = (spec.policy_hash(Arm.CANDIDATE), spec.config_hash(), code_hash()) if rolled is not None else ("", "", "")
+        self._alone: Floats | None = None
+        self._recording = None if rolled is None else Recording(spec, panel, stream, cycle, self.acting, account=account)
 
     def run(self, first: int) -> Iterator[Traded]:
         """Run every session from index `first` on; each is closed before the next begins."""
@@ -105,6 +105,7 @@ class Trader:
             symbols=self._panel.symbols,
             sessions=self.sessions,
             stopped=self._stopped,
+            barred=self._barred,
         )
         for day in days(self._panel, self._rate):
             if day.index < first:
@@ -115,16 +116,17 @@ class Trader:
             # Every time from the journal, so that it does not matter whether the process is the same.
             standing = self._standing(account, state, day)
             self._check(day, standing)
-            intents = self._announced(day, state, standing)
-            desk.announce = lambda *_, known=intents: self._record(known.values())
+            announced = self._announced(day, state, standing)
+            desk.announce = lambda *_, records=announced: self._record(records)
             desk.decision, desk.done = f"{self._baseline_hash} {account.last_session}", ()
             self._broker.accrue(today, float(interest_on(standing.book, day, execution)[0]))
             sizer = OrderSizer(execution, self.acting.limits, self.acting.lots)
             standing, done = session(standing, day, self.acting, sizer, execution, desk.fill)
-            self._record(_outcomes(intents, desk.done))
+            self._record(outcomes(announced, desk.done))
             held = done.orders is None or not bool(done.orders.breach[0] or done.orders.held_over[0])
             payload = payload_of(standing, done, self._panel.symbols, self._baseline_hash)
-            self._broker.close_session(today, {**payload, "state": state.value, "limits_held": held})
+            told = {"state": state.value, "limits_held": held, "held_back": _held_back_by_guardrails(done.orders, self._panel.symbols)}
+            self._broker.close_session(today, {**payload, **told})
             self._close(today)
             yield Traded(day=day, state=state, standing=standing, done=done, fills=desk.done)
 
@@ -133,15 +135,17 @@ class Trader:
         history = self._broker.history()
         shadow = _trailing(history, State.SHADOW)
         canary = _trailing(history, State.CANARY)
+        acted = _trailing(history, State.CANARY, State.LIVE)
         last = self._broker.account(closed_only=True)
         return Facts(
             shadow_sessions=len(shadow),
             shadow_trades=self._trades(set(shadow)),
             material=self._material(last),
-            unlike=self._unlike(set(shadow)),
+            unlike=self._unlike(set(shadow)) if shadow else "shadow kept no record",
             canary_span=(canary[0], canary[-1]) if canary else None,
-            comparison=self.comparison() if canary else None,
+            comparison=self.comparison() if acted else None,
             limits_held=last.last_payload is not None and bool(last.last_payload["limits_held"]),
+            data_to=self.sessions[-1],
         )
 
     def comparison(self) -> Comparison:
@@ -149,8 +153,11 @@ class Trader:
         history = self._broker.history()
         span = _trailing(history, State.CANARY, State.LIVE)
         closed = list(history)
-        nav = replayed_nav(self._panel, self._cycle, self._spec.execution, rate=self._rate, capital=self._broker.account().capital)
-        before = np.concatenate([np.full((2, 1), self._broker.account().capital), nav[:, :-1]], axis=1)
+        capital = self._broker.account().capital
+        if self._alone is None:
+            self._alone = replayed_nav(self._panel, self._cycle, self._spec.execution, rate=self._rate, capital=capital)
+        nav = self._alone
+        before = np.concatenate([np.full((2, 1), capital), nav[:, :-1]], axis=1)
         excess = nav / before - 1.0 - self._rate
         at = [self._index(day) for day in span]
         stop = at[-1] + 1
@@ -200,13 +207,16 @@ class Trader:
             return replace(standing, decision=self.acting.decide(day.index - 1, standing.risk))
         return standing
 
-    def _announced(self, day: Day, state: State, standing: Standing) -> dict[str, Intent]:
+    def _announced(self, day: Day, state: State, standing: Standing) -> list[Recorded]:
         """What goes on record before the session's orders."""
-        if self._rolled is None or standing.decision is None:
-            return {}
-        return self.intents(day.index, standing.risk, state=state, decision=standing.decision, recorded_at=self._rolled.rollout.now())
+        if self._rolled is None or self._recording is None or standing.decision is None:
+            return []
+        rollout, made = self._rolled.rollout, self._recording
+        at, evidence = rollout.now(), rollout.permit.evidence_hash if rollout.permit is not None and state.acts else None
+        intents = made.intents(day.index, standing.risk, state=state, decision=standing.decision, evidence_hash=evidence, recorded_at=at)
+        return [*made.policies(at), made.basis(day.index, standing.risk, at), *intents.values()]
 
-    def _record(self, records: Iterable[Intent | Outcome]) -> None:
+    def _record(self, records: Iterable[Recorded]) -> None:
         if self._rolled is not None:
             self._rolled.audit.append_many(records)
 
@@ -238,7 +248,7 @@ class Trader:
 
     def _unlike(self, sessions: set[date]) -> str | None:
         """Where what shadow put on record is not what is decided again; None where all of it is, to the bit."""
-        if self._rolled is None:
+        if self._rolled is None or self._recording is None:
             return "shadow kept no record"
         seen, history = 0, self._broker.history()
         for intent in self._rolled.read(Intent):
@@ -247,74 +257,17 @@ class Trader:
             seen += 1
             t = self._index(intent.session)
             risk = risk_of(history[self.sessions[t - 1]]) if self.sessions[t - 1] in history else None
-            again = self.intents(t, risk, state=State.SHADOW, decision=None, recorded_at=intent.recorded_at).get(intent.symbol)
+            made = self._recording.intents(t, risk, state=State.SHADOW, decision=None, evidence_hash=None, recorded_at=intent.recorded_at)
+            again = made.get(intent.symbol)
             if again is None or replace(again, acted_size=intent.acted_size, limits=intent.limits) != intent:
                 return f"decision {intent.decision_id} on {intent.symbol} of {intent.session} is another when it is taken again"
         return None if seen else "shadow kept no record"
 
-    def intents(self, t: int, risk: RiskState | None, *, state: State, decision: Decision | None, recorded_at: str) -> dict[str, Intent]:
-        """What was decided on the session before for session `t`, by name: of every signal in force, and all that `decision` wants."""
-        pair, sized, rows = self.acting.pair(t - 1, risk), self._cycle.sized[1], self._stream.rows
-        permit = None if self._rolled is None else self._rolled.rollout.permit
-        evidence = permit.evidence_hash if permit is not None and state.acts else None
-        policy, config, code = self._hashes
-        found = {}
-        for i, symbol in enumerate(self._panel.symbols):
-            row = int(self._stream.in_force[t - 1, i])
-            wanted = None if decision is None else float(decision.weights[0, i])
-            if row < 0 and not wanted:
-                continue
-            found[symbol] = Intent(
-                recorded_at=recorded_at,
-                decision_id=decision_id_of(self._account, self.sessions[t], symbol, evidence, policy),
-                account=self._account,
-                session=self.sessions[t],
-                signal_id=None if row < 0 else str(rows.signal_id[row]),
-                symbol=symbol,
-                bucket=self._spec.universe.bucket(symbol),
-                sleeve=SLEEVES[int(self._cycle.charged(t - 1)[i])],
-                base_confidence=None if row < 0 else float(rows.confidence[row]),
-                multipliers=() if row < 0 else tuple((n, float(f)) for n, f in zip(sized.names, sized.factors[:, row], strict=True)),
-                effective_confidence=None if row < 0 else float(sized.effective[row]),
-                baseline_size=float(pair.baseline[i]),
-                candidate_size=float(pair.candidate[i]),
-                acted_size=wanted,
-                limits=() if decision is None else _held_back(i, decision, self.acting.limits[0]),
-                mode=state,
-                evidence_hash=evidence,
-                policy_hash=policy,
-                config_hash=config,
-                code_hash=code,
-                reasons=(),
-            )
-        return found
 
-
-def _outcomes(intents: Mapping[str, Intent], fills: Sequence[Fill]) -> Iterator[Outcome]:
-    """What became of each decision; one that led to no order did nothing."""
-    by_symbol = {fill.order.symbol: fill for fill in fills}
-    for symbol, intent in intents.items():
-        fill = by_symbol.get(symbol)
-        yield Outcome(
-            recorded_at=intent.recorded_at,
-            decision_id=intent.decision_id,
-            client_order_id=None if fill is None else fill.order.client_order_id,
-            quantity=0.0 if fill is None else fill.quantity,
-            price=None if fill is None else fill.price,
-            cost=0.0 if fill is None else fill.cost,
-            refusal=None if fill is None or fill.refusal is None else fill.refusal.value,
-        )
-
-
-def _held_back(i: int, decision: Decision, limits: Constraints) -> tuple[str, ...]:
-    """The paths of the limits that cut name `i`."""
-    asked, held = np.abs(decision.allocated), np.abs(decision.weights)
-    if held[0, i] >= asked[0, i]:
-        return ()
-    binds = bound(asked, np.minimum(held, asked), limits)[0]
-    groups = limits.groups.shape[0]
-    own = [k for k in range(groups) if binds[k] and limits.groups[k, i]] + ([groups + i] if binds[groups + i] else [])
-    return tuple(limits.origins[k].path for k in own)
+def _held_back_by_guardrails(orders: Orders | None, symbols: Sequence[str]) -> list[str]:
+    """The names whose orders a guardrail held back, in whole or in part."""
+    rejected = {} if orders is None else orders.rejected
+    return sorted({symbols[i] for reason in GUARDRAILS if reason in rejected for i in np.flatnonzero(rejected[reason][0]).tolist()})
 
 
 def _trailing(history: Mapping[date, Mapping[str, Any]], *states: State) -> list[date]:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from policyengine.errors import ConfigError
+from policyengine.records import Stage
 from policyengine.rollout.approvals import LOCAL, Answer, Statement
 from policyengine.rollout.approvals import approve as stored
 from policyengine.rollout.guarded import read_guarded
@@ -38,6 +39,7 @@ def approve(spec: Spec, task: ApproveTask, run: Run) -> Path:
     statement = Statement(
         evidence_hash=evidence_hash,
         stage=task.stage,
+        slice=spec.rollout.slice if task.stage is Stage.CANARY else None,
         decision=Answer(task.decision),
         principal=task.person if trust is not None else f"{LOCAL}{task.person}",
         role=task.role,
@@ -48,5 +50,8 @@ def approve(spec: Spec, task: ApproveTask, run: Run) -> Path:
     made = stored(run.state_dir, statement, key=None if task.key is None else Path(task.key), trust=trust)
     word = "approves" if statement.decision is Answer.APPROVE else "rejects"
     run.say(f"{statement.principal} {word} evidence {evidence_hash[:12]} for {task.stage}, until {statement.expires_at:%Y-%m-%d}")
+    if statement.slice is not None:
+        shares = f"{100.0 * statement.slice.capital_frac:g}% of the way on {100.0 * statement.slice.universe_frac:g}% of the instruments"
+        run.say(f"slice     {shares}, salt {statement.slice.salt!a}")
     run.say(f"statement {made}")
     return made

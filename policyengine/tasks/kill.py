@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from policyengine.errors import ConfigError, PolicyEngineError
-from policyengine.rollout.audit import AuditLog
-from policyengine.rollout.kill import KillSwitch, reset_statement
+from policyengine.errors import ConfigError
+from policyengine.rollout.kill import reset_statement
 from policyengine.rollout.refusals import Code, NotStarted
-from policyengine.rollout.rollout import recorded
 from policyengine.rollout.signatures import public_key, sign, verify
 from policyengine.spec.root import Spec
 from policyengine.spec.task import KillTask, ResetTask
-from policyengine.tasks.rolled import audit_folder, kill_switch, trust_of
+from policyengine.tasks.rolled import kill_switch, tell_audit, trust_of
 from policyengine.tasks.run import Run
 
 RESETS = "policyengine-reset"
@@ -24,7 +22,7 @@ def kill(spec: Spec, task: KillTask, run: Run) -> None:
     event = switch.engage(task.person, task.reason, run.now(), drill=task.drill)
     run.say(f"KILLED    {event.sentence}")
     run.say(f"next      policyengine task=reset task.event={event.event_id} task.person=... task.reason=...")
-    _record(switch, run)
+    tell_audit(switch, run)
 
 
 def reset(spec: Spec, task: ResetTask, run: Run) -> None:
@@ -53,15 +51,4 @@ def reset(spec: Spec, task: ResetTask, run: Run) -> None:
             )
     switch.release(task.event, task.person, at, statement)
     run.say(f"released  {task.event} by {task.person}")
-    _record(switch, run)
-
-
-def _record(switch: KillSwitch, run: Run) -> None:
-    """Tell the audit log; where another process writes it, or it cannot be written, say so: it is told by whoever opens it next."""
-    try:
-        with AuditLog(audit_folder(run), recorded_at=run.now().isoformat()) as audit:
-            for item in switch.pending():
-                audit.append(recorded(item, run.now().isoformat()))
-                switch.recorded(item)
-    except PolicyEngineError as error:
-        run.say(f"audit     not told yet: {error}")
+    tell_audit(switch, run)

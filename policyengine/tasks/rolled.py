@@ -6,16 +6,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
-from policyengine.errors import ConfigError
+from policyengine.errors import ConfigError, PolicyEngineError
 from policyengine.records import Mode, Stage
 from policyengine.rollout.audit import AuditLog
+from policyengine.rollout.audit_reading import Signed, Verified
+from policyengine.rollout.audit_reading import verify as verified_log
 from policyengine.rollout.kill import KillSwitch
 from policyengine.rollout.permit import Request
 from policyengine.rollout.refusals import Code, NotStarted
-from policyengine.rollout.rollout import Rollout
-from policyengine.rollout.signatures import sign
+from policyengine.rollout.rollout import Rollout, recorded
+from policyengine.rollout.signatures import sign, verify
 from policyengine.rollout.trader import Rolled
 from policyengine.rollout.trust import TrustRoots
 from policyengine.spec.root import Spec
@@ -55,6 +58,60 @@ def kill_switch(spec: Spec, run: Run) -> KillSwitch:
     return made
 
 
+def heed_kill(spec: Spec, run: Run) -> None:
+    """Look at the kill switch before any data are looked at: it takes effect also where these are gone.
+
+    Raises:
+        NotStarted: KILL_LATCHED, and the baseline alone is not what is asked for.
+    """
+    if spec.rollout.mode is Mode.OFF and not audit_folder(run).exists():
+        return
+    switch = kill_switch(spec, run)
+    if switch.current() is not None:
+        tell_audit(switch, run)
+        if spec.rollout.mode is not Mode.OFF:
+            switch.check()
+
+
+def tell_audit(switch: KillSwitch, run: Run) -> None:
+    """Put on record what the switch did; where another process has the log, or it cannot be written, say so: whoever opens it next does."""
+    try:
+        with AuditLog(audit_folder(run), recorded_at=run.now().isoformat()) as audit:
+            for item in switch.pending():
+                audit.append(recorded(item, run.now().isoformat()))
+                switch.recorded(item)
+    except PolicyEngineError as error:
+        run.say(f"audit     not told yet: {error}")
+
+
+def checked_log(spec: Spec, run: Run, stage: Stage, *, deep: bool) -> Verified:
+    """The audit log, verified with the signatures of its checkpoints where trust is signed; live needs that of the last one.
+
+    Raises:
+        NotStarted: AUDIT_BROKEN, AUDIT_UNWRITABLE.
+    """
+    folder = audit_folder(run)
+    log = verified_log(folder, deep=deep, signed=_checkpoints(spec, run) if spec.rollout.trust == "signed" else None)
+    if stage is Stage.LIVE and not log.vouched:
+        rule = "no signature that counts is on its last checkpoint, and live needs one: run rollout=canary with rollout.audit_key"
+        raise NotStarted(Code.AUDIT_BROKEN, f"{folder}: {rule}; its key must be listed for {CHECKPOINTS}")
+    return log
+
+
+def _checkpoints(spec: Spec, run: Run) -> Signed:
+    """Whose signature of a checkpoint counts: that of a key that is listed for it, was valid then, and is not revoked."""
+    trust = cache(lambda: trust_of(spec, run))  # read where there is a signature to judge
+
+    def signed(message: bytes, signature: bytes, recorded_at: str) -> bool:
+        key, roots = verify(message, signature, CHECKPOINTS), trust()
+        try:
+            return roots is not None and bool(roots.signer(key, CHECKPOINTS, datetime.fromisoformat(recorded_at)))
+        except NotStarted:
+            return False
+
+    return signed
+
+
 def trust_of(spec: Spec, run: Run) -> TrustRoots | None:
     """The keys that count; None where trust is local.
 
@@ -91,6 +148,7 @@ def rolled_out(spec: Spec, run: Run, source_key: str) -> Iterator[Rolled | None]
 
     Raises:
         NotStarted: another process has the log, it is broken, or the state folder is not named as a canary and live need it.
+        ConfigError: live without a key that signs checkpoints.
     """
     folder, mode = audit_folder(run), spec.rollout.mode
     if mode is Mode.OFF and not folder.exists():
@@ -99,8 +157,12 @@ def rolled_out(spec: Spec, run: Run, source_key: str) -> Iterator[Rolled | None]
     if mode in (Mode.CANARY, Mode.LIVE):
         _refuse_unnamed(spec)
     kill, key = kill_switch(spec, run), spec.rollout.audit_key
+    if mode is Mode.LIVE and key is None:
+        raise ConfigError("rollout.audit_key", "null with mode live; live signs the checkpoints of its audit log")
     signs = None if key is None else lambda message: sign(message, Path(key), CHECKPOINTS)
     with AuditLog(folder, recorded_at=run.now().isoformat(), sign=signs) as audit:
+        if mode in (Mode.CANARY, Mode.LIVE):
+            checked_log(spec, run, Stage(mode.value), deep=False)
         seen_at = datetime.fromisoformat(audit.seen_at) if audit.seen_at else None
         rollout = Rollout(
             spec.rollout,

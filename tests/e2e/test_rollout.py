@@ -15,6 +15,11 @@ from tests.conftest import Command
 
 CORE, SPEC = [f"C{i}" for i in range(6)], [f"S{i}" for i in range(4)]
 DAYS = pd.bdate_range("2015-01-01", periods=900, tz="UTC")
+SIGNALS = (
+    "SELECT symbol || ' ' || CAST(priced_at AS DATE) AS signal_id, symbol, priced_at AS signalled_at, 'BUY' AS direction, "
+    "CASE WHEN (day(priced_at) + ascii(right(symbol, 1))) % 2 = 0 THEN 0.6 ELSE 0.9 END AS confidence FROM source"
+)
+"""Everything is always wanted, every other day a little more: there is something to trade on each."""
 SHADOW, CANARY, LAST = 522, 560, 800
 """Sessions at hand when the evidence is made, when shadow has done enough, and at the second look, which falls at 783."""
 
@@ -49,12 +54,15 @@ class Team:
         )
         self._data = self._mine / "data.parquet"
         (self._mine / "source" / "planted.yaml").write_text(
-            f"kind: parquet\npath: {self._data}\nviews:\n  prices: SELECT symbol, priced_at, close FROM source\n"
+            f"kind: parquet\npath: {self._data}\nviews:\n  prices: SELECT symbol, priced_at, close FROM source\n  signals: {SIGNALS}\n"
         )
 
     def at(self, sessions: int) -> None:
         frame = pd.read_parquet(self._prices)
         frame[frame["priced_at"] <= DAYS[sessions - 1]].to_parquet(self._data)
+
+    def gone(self) -> None:
+        self._data.unlink()
 
     def run(self, *args: str, exits: int = 0, env: dict[str, str] | None = None) -> str:
         done = self._pe(
@@ -62,6 +70,7 @@ class Team:
             str(self._mine),
             *("source=planted", "universe=planted", "window=rolling_quarterly"),
             *("sizing.multipliers.core=1.0", "sizing.multipliers.spec=0.3", f"runtime.state_dir={self.state}"),
+            "rollout.guards.data_days=100000",  # the data end in the past
             *args,
             env=env,
         )
@@ -102,7 +111,8 @@ def test_off_shadow_canary_pause_kill_reset(team: Team) -> None:
     assert "shadow: TS_ONLY sizes" in team.trade("shadow")
     team.run("evidence.publish=true")
     assert "SIGNOFF_QUORUM" in team.trade("canary", exits=5)
-    team.approve("canary", "ann")
+    assert "slice     10% of the way on 100% of the instruments, salt 'barbell'" in team.approve("canary", "ann")
+    assert "LIMITS_EXCEEDED" in team.trade("canary", "rollout.slice.universe_frac=0.5", exits=5)
     assert "permit    canary" in team.run("task=verify")
     assert "5 of 20 sessions in shadow are done" in team.trade("canary", exits=5)
 
@@ -124,6 +134,7 @@ def test_off_shadow_canary_pause_kill_reset(team: Team) -> None:
     team.at(CANARY + 6)
     paused = team.trade("canary", "rollout.loss_max_frac=0")
     assert "PAUSED  it lost" in paused
+    assert [(r["name"], r["threshold"]) for r in team.records() if r["kind"] == "breach"] == [("canary", 0.0)]
     assert team.states()[-1] == "paused"
     team.at(CANARY + 8)
     assert "paused: TS_ONLY sizes" in team.trade("canary")  # goes on with the baseline's sizes
@@ -139,6 +150,8 @@ def test_off_shadow_canary_pause_kill_reset(team: Team) -> None:
     assert "record 0 " not in told
     verified = team.run("task=verify", "task.deep=true", exits=5)  # the log holds; the data have grown since the evidence was made
     assert re.search(r"audit     [\d,]+ records in 1 files hold", verified)
+    decided = sum(record["kind"] == "intent" for record in team.records())
+    assert f"{decided:,} recorded sizes follow, to the bit" in verified
     assert "DATA_MISMATCH" in verified
 
 
@@ -155,6 +168,40 @@ def _killed_and_reset(team: Team) -> None:
     team.at(CANARY + 9)
     team.trade("shadow")
     assert team.states()[-3:] == ["killed", "off", "shadow"]
+
+
+def test_stale_data_pause_a_canary_and_nothing_below(team: Team) -> None:
+    """The last session is of 2017, and the clock is the computer's."""
+    stale = "rollout.guards.data_days=7"
+    team.at(SHADOW)
+    team.trade("shadow", stale, f"task.start_date={DAYS[SHADOW - 1].date()}")
+    team.run("evidence.publish=true")
+    team.approve("canary", "ann")
+    team.at(CANARY)
+    team.trade("shadow", stale)
+    assert "the rollout stays at shadow: the data end on 2017-02-22" in team.trade("canary", stale, exits=5)
+    team.trade("canary")
+    team.at(CANARY + 1)
+    assert "paused: TS_ONLY sizes" in team.trade("canary", stale)
+    assert team.states() == ["shadow", "canary", "paused"]
+    (breach,) = (record for record in team.records() if record["kind"] == "breach")
+    assert (breach["name"], breach["threshold"]) == ("data", 7.0)
+
+
+def test_the_kill_switch_takes_effect_with_the_data_gone(team: Team) -> None:
+    """Engaged and on record though no source can be opened; three more starts find it engaged with nothing of its cause left."""
+    team.at(SHADOW)
+    team.trade("shadow", f"task.start_date={DAYS[SHADOW - 1].date()}")
+    team.gone()
+    assert "data.parquet" in team.trade("shadow", exits=1)
+    assert "KILL_LATCHED" in team.trade("shadow", env={"POLICYENGINE_KILL": "1"}, exits=5)
+    kinds = [record["kind"] for record in team.records()]
+    assert kinds.count("kill") == 1
+    for _ in range(3):
+        assert "KILL_LATCHED" in team.trade("shadow", exits=5)
+    team.run("task=kill", "task.person=ann", "task.reason=the data are gone")
+    assert [record["kind"] for record in team.records()].count("kill") == 2
+    assert "data.parquet" in team.trade("off", exits=1)  # nothing of the candidate's: the data alone stand in the way
 
 
 def test_shadow_sends_the_orders_of_off(team: Team) -> None:
@@ -213,7 +260,8 @@ def keys(folder: Path, *people: str) -> dict[str, Path]:
 @pytest.mark.ssh
 def test_live_needs_signed_evidence_two_other_people_a_canary_and_a_drill(team: Team, tmp_path: Path) -> None:
     signed = "rollout.trust=signed"
-    people = keys(tmp_path / "team", "producer", "ann", "bob")
+    people = keys(tmp_path / "team", "producer", "ann", "bob", "audit")
+    audited = (signed, f"rollout.audit_key={people['audit']}")
 
     def evidence(stage: str) -> None:
         team.run(f"task.stage={stage}", "evidence.publish=true")
@@ -241,29 +289,34 @@ def test_live_needs_signed_evidence_two_other_people_a_canary_and_a_drill(team: 
     team.trade("canary", signed)
 
     team.at(LAST)
-    team.trade("canary", signed)
+    assert "rollout.audit_key: null with mode live" in team.trade("live", exits=1)
+    assert "no signature that counts is on its last checkpoint" in team.trade("live", *audited, exits=5)
+    team.trade("canary", *audited)
     assert team.states()[-1] == "canary"
-    assert "STAGE_MISMATCH" in team.trade("live", exits=5)  # evidence of the canary's stage
+    assert "STAGE_MISMATCH" in team.trade("live", *audited, exits=5)  # evidence of the canary's stage
     assert team.states()[-1] == "canary"
     evidence("live")
     approve("live", "ann")
-    assert "SIGNOFF_QUORUM" in team.trade("live", exits=5)
+    assert "SIGNOFF_QUORUM" in team.trade("live", *audited, exits=5)
     approve("live", "bob")
-    assert "never drilled" in team.trade("live", exits=5)
+    assert "never drilled" in team.trade("live", *audited, exits=5)
     drill = re.search(r"k_[0-9a-f]{16}", team.run("task=kill", "task.drill=true", "task.person=ann", "task.reason=drill"))
     assert drill is not None
     reset = ("task=reset", signed, f"task.event={drill[0]}", "task.person=bob", "task.reason=drilled")
     assert "task.key: is required" in team.run(*reset, exits=1)
     team.run(*reset, f"task.key={people['bob']}")
-    assert "live: BARBELL_SIZED sizes" in team.trade("live")
+    assert "live: BARBELL_SIZED sizes" in team.trade("live", *audited)
     team.at(LAST + 2)
-    assert "live: BARBELL_SIZED sizes" in team.trade("live")
+    assert "live: BARBELL_SIZED sizes" in team.trade("live", *audited)
     live = [r for r in team.records() if r["kind"] == "intent" and r["mode"] == "live"]
     assert live
     assert all(r["acted_size"] == r["candidate_size"] for r in live)
+    _an_edit_expires(team, audited)
 
-    journal = team.state / "evidence" / "barbell_pnl_evidence_latest.json"
-    journal.write_bytes(journal.read_bytes().replace(b"PROMOTE", b"PROMOTe", 1))
-    assert "SIG_INVALID" in team.trade("live", exits=5)
+
+def _an_edit_expires(team: Team, audited: tuple[str, str]) -> None:
+    path = team.state / "evidence" / "barbell_pnl_evidence_latest.json"
+    path.write_bytes(path.read_bytes().replace(b"PROMOTE", b"PROMOTe", 1))
+    assert "SIG_INVALID" in team.trade("live", *audited, exits=5)
     assert team.states()[-1] == "expired"
     assert "TS_ONLY sizes" in team.trade("off")

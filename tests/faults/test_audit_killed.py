@@ -6,11 +6,9 @@ Whoever writes it starts again with the session after the last that was closed, 
 from __future__ import annotations
 
 import os
-import random
 import resource
 import select
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -26,9 +24,10 @@ from policyengine.rollout.audit_records import Begin, Checkpoint, Intent, Outcom
 from policyengine.rollout.modes import State
 from policyengine.rollout.refusals import Code, NotStarted
 from tests.faults.test_trials import dying_at, in_child
+from tests.killing import KILLS, killed_again_and_again
+from tests.small_disk import mount, small_disk
 from tests.unit.rollout.test_audit import AT, MONDAY, intent, opened, outcome, transition
 
-KILLS = 60
 PER_SESSION = 4
 SEGMENT_BYTES = 5_000
 """One session and a half: every other session begins a segment, with its intents or within its outcomes."""
@@ -112,27 +111,11 @@ def test_killed_at_each_system_call(tmp_path: Path, torn: bool) -> None:
     assert len(verify(folder, deep=False).segments) > 1
 
 
-def recording(folder: Path, pipe: int) -> Callable[[], None]:
-    """Record without end, saying what is acknowledged."""
-    return lambda: record(folder, 1_000_000, lambda said: os.write(pipe, f"{said}\n".encode()) and None)
-
-
 def test_killed_at_any_moment(tmp_path: Path) -> None:
     """Each record is said through a pipe once it is acknowledged; none of them is ever lost, changed or recorded twice."""
-    rng = random.Random(13)
     folder, said = tmp_path / "audit", set[str]()
-    for turn in range(KILLS):
-        reading, writing = os.pipe()
-        pid = in_child(recording(folder, writing))
-        os.close(writing)
-        if turn % 3:  # while it records; else maybe while it opens
-            select.select([reading], [], [], 10.0)
-        time.sleep(rng.uniform(0.0, 0.03))
-        os.kill(pid, signal.SIGKILL)
-        _, status = os.waitpid(pid, 0)
-        assert os.WTERMSIG(status) == signal.SIGKILL, f"turn {turn}: the log could not be opened again"
-        with os.fdopen(reading) as pipe:
-            said |= {line.strip() for line in pipe if line.endswith("\n")}
+    for more in killed_again_and_again(lambda say: record(folder, 1_000_000, say), seed=13, within=0.03):
+        said |= set(more)
         if folder.exists():
             verify(folder, deep=False)
             assert said <= names(folder)
@@ -148,7 +131,7 @@ def test_readers_see_a_growing_prefix_while_it_is_written(tmp_path: Path) -> Non
     folder = tmp_path / "audit"
     record(folder, 1)
     reading, writing = os.pipe()
-    pid = in_child(recording(folder, writing))
+    pid = in_child(lambda: record(folder, 1_000_000, lambda said: os.write(writing, f"{said}\n".encode()) and None))
     os.close(writing)
     os.set_blocking(reading, False)
     try:
@@ -258,22 +241,11 @@ def test_a_log_that_may_not_be_read_is_not_taken_for_none(tmp_path: Path) -> Non
     assert os.waitstatus_to_exitcode(os.waitpid(in_child(work), 0)[1]) == 0
 
 
-def mount(*words: str) -> None:
-    done = subprocess.run(["mount", *words], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.fail(f"this test mounts a small file system, for which it has to be root: {done.stderr.strip()}")
-
-
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 64 KB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount("-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place))
-    try:
+    with small_disk(tmp_path / "disk", "size=64k") as place:
         yield place
-    finally:
-        subprocess.run(["umount", str(place)], check=False)
 
 
 def change(folder: Path) -> None:

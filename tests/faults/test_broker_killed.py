@@ -9,7 +9,6 @@ import json
 import os
 import random
 import resource
-import select
 import signal
 import time
 from collections.abc import Callable
@@ -23,8 +22,8 @@ from policyengine.errors import OutputError, PolicyEngineError
 from policyengine.execution.broker import Order, PaperBroker, client_order_id
 from policyengine.spec.execution import ExecutionSpec
 from tests.faults.test_trials import dying_at, in_child
+from tests.killing import KILLS, Say, killed_again_and_again
 
-KILLS = 60
 FIRST = date(2020, 1, 6)
 EXECUTION = ExecutionSpec(
     commission_bps=1.0,
@@ -121,38 +120,18 @@ def test_killed_at_each_system_call(tmp_path: Path, torn: bool) -> None:
     assert call > 20
 
 
-def trading(folder: Path, pipe: int) -> Callable[[], None]:
+def trading(folder: Path, say: Say) -> None:
     """Trade without end, saying what is acknowledged."""
-
-    def say(known: str, quantity: float) -> None:
-        os.write(pipe, f"{known} {quantity!r}\n".encode())
-
-    def work() -> None:
-        with opened(folder) as broker:
-            trade(broker, 100_000, say)
-
-    return work
+    with opened(folder) as broker:
+        trade(broker, 100_000, lambda known, quantity: say(f"{known} {quantity!r}"))
 
 
 def test_killed_at_any_moment(tmp_path: Path) -> None:
     """Each fill is said through a pipe once it is acknowledged; none of them is ever lost, changed or done twice."""
-    rng = random.Random(11)
-    folder, said = tmp_path / "account", {}
-    for turn in range(KILLS):
-        reading, writing = os.pipe()
-
-        pid = in_child(trading(folder, writing))
-        os.close(writing)
-        if turn % 3:  # while it trades; else maybe while it opens
-            select.select([reading], [], [], 10.0)
-        time.sleep(rng.uniform(0.0, 0.03))
-        os.kill(pid, signal.SIGKILL)
-        _, status = os.waitpid(pid, 0)
-        assert os.WTERMSIG(status) == signal.SIGKILL, f"turn {turn}: the account could not be opened again"
-        with os.fdopen(reading) as pipe:
-            for line in pipe:
-                known, quantity = line.split()
-                assert said.setdefault(known, float(quantity)) == float(quantity)
+    folder, said = tmp_path / "account", dict[str, float]()
+    for more in killed_again_and_again(lambda say: trading(folder, say), seed=11, within=0.03):
+        for known, quantity in map(str.split, more):
+            assert said.setdefault(known, float(quantity)) == float(quantity)
     orders = [record for record in journal(folder) if record["kind"] == "order"]
     filled = {record["order"]["client_order_id"]: record["fill"]["quantity"] for record in orders}
     assert len(filled) == len(orders)

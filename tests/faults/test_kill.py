@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-import random
 import resource
-import select
 import shutil
 import signal
 import subprocess
@@ -29,33 +27,23 @@ from policyengine.rollout.kill import VARIABLE, KillSwitch
 from policyengine.rollout.kill_records import KillEvent, KillRelease
 from policyengine.rollout.refusals import Code, NotStarted
 from tests.faults.test_trials import die, in_child
-from tests.unit.rollout.test_kill import LATER, NOON, House, engaged, refusal, reset
+from tests.killing import KILLS, Say, killed_again_and_again
+from tests.small_disk import mount, small_disk
+from tests.unit.rollout.test_kill import LATER, NOON, House, drilled, engaged, refusal, reset
 
-KILLS = 60
 CALLS: tuple[tuple[Any, str], ...] = (
     *((Path, name) for name in ("rename", "replace", "touch", "mkdir", "unlink", "chmod")),
     (os, "fsync"),
 )
 
 
-def mount(*words: str) -> None:
-    done = subprocess.run(["mount", *words], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.fail(f"this test mounts a small file system, for which it has to be root: {done.stderr.strip()}")
-
-
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[House]:
     """A state folder on a file system of 64 KB and 32 files; the kill file is elsewhere."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount("-t", "tmpfs", "-o", "size=64k,nr_inodes=32", "tmpfs", str(disk))
-    try:
+    with small_disk(tmp_path / "disk", "size=64k,nr_inodes=32") as disk:
         house = House(disk)
         house.file = tmp_path / "KILL"
         yield house
-    finally:
-        subprocess.run(["umount", str(disk)], check=False)
 
 
 def full(write: Callable[[], object]) -> bool:
@@ -448,7 +436,7 @@ def test_killed_at_each_call_of_a_reset(tmp_path: Path, then: str) -> None:
             after.engage("eve", "stop", LATER)
         records = [record for record in after.pending() if isinstance(record, KillRelease)]
         assert [record.event for record in records] == [event] * released
-        assert (after.last_drill_at() is not None) == released
+        assert (drilled(house, after) is not None) == released
         if then == "looked at" and not released:
             reset(after, event)
         if not killed:
@@ -458,33 +446,21 @@ def test_killed_at_each_call_of_a_reset(tmp_path: Path, then: str) -> None:
 
 def test_killed_at_any_moment(tmp_path: Path) -> None:
     """What was acknowledged last stands, or what was under way; and every acknowledged engagement and reset is recorded."""
-    house, rng = House(tmp_path), random.Random(3)
+    house = House(tmp_path)
     house.process()
     acknowledged: list[tuple[str, str]] = []
     standing: str | None = None
 
-    def work(pipe: int) -> Callable[[], None]:
-        def loop() -> None:
-            switch = house.process()
-            while True:
-                event = switch.current() or switch.engage("ann", "stop", NOON)
-                os.write(pipe, f"engaged {event.event_id}\n".encode())
-                reset(switch, event)
-                os.write(pipe, f"released {event.event_id}\n".encode())
+    def work(say: Say) -> None:
+        switch = house.process()
+        while True:
+            event = switch.current() or switch.engage("ann", "stop", NOON)
+            say(f"engaged {event.event_id}")
+            reset(switch, event)
+            say(f"released {event.event_id}")
 
-        return loop
-
-    for turn in range(KILLS):
-        reading, writing = os.pipe()
-        pid = in_child(work(writing))
-        os.close(writing)
-        if turn % 3:
-            select.select([reading], [], [], 10.0)
-        time.sleep(rng.uniform(0.0, 0.04))
-        os.kill(pid, signal.SIGKILL)
-        assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
-        with os.fdopen(reading) as pipe:
-            told = [(word, event_id) for word, event_id in map(str.split, pipe)]
+    for more in killed_again_and_again(work, seed=3, within=0.04):
+        told = [(word, event_id) for word, event_id in map(str.split, more)]
         for word, event_id in told:
             assert standing in ((None, event_id) if word == "engaged" else (event_id,))
             standing = event_id if word == "engaged" else None
@@ -589,7 +565,7 @@ def test_an_engagement_that_is_faster_stops_a_reset(tmp_path: Path, monkeypatch:
     assert caught.value.code is Code.KILL_LATCHED
     assert engaged(house.process()).by == "eve"
     assert [record.WORD for record in house.process().pending()] == ["engaged", "engaged"]
-    assert house.process().last_drill_at() is None
+    assert drilled(house, house.process()) is None
 
 
 def test_an_engagement_that_is_faster_stops_a_drill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -777,7 +753,7 @@ class Switching(RuleBasedStateMachine):
         if event is not None and event.event_id not in self.seen:
             self.old.append(event)
             self.seen.add(event.event_id)
-        assert self.switch.last_drill_at() == self.drilled_at
+        assert drilled(self.house, self.switch) == self.drilled_at
         assert self.seen <= {record.event_id for record in self.switch.pending() if isinstance(record, KillEvent)}
 
 

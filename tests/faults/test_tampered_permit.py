@@ -56,6 +56,7 @@ def signed(case: Case, tmp_path: Path) -> Request:
     said = Statement(
         evidence_hash=hashlib.sha256(case.canonical.read_bytes()).hexdigest(),
         stage=case.request.stage,
+        slice=case.request.spec.rollout.slice,
         decision=Answer.APPROVE,
         principal="person2",
         role="risk",

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from policyengine.errors import DataError, OutputError
 from policyengine import store
+from policyengine.errors import DataError, OutputError
 
 
 def test_json_is_sorted_rounded_and_never_nan(tmp_path: Path) -> None:

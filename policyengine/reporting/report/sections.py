@@ -57,8 +57,8 @@ def risk(body: Payload) -> str:
     caption = f"At the close of {now['as_of']}. Safe weight is cash and safe instruments, risk all else, gross all instruments."
     shown = table(columns, rows, label="Risk now", caption=caption if candidate["limits_enabled"] else f"{caption} Limits are off.")
     if candidate["markets"]:
-        caps = ", ".join(f"{m['market']} {percent(m['max_frac'], 0)}" for m in candidate["markets"])
-        shown += f'<p class="note">Caps by market: {esc(caps)}. Exposure by market is not stored, so their headroom is unknown.</p>'
+        caps = ", ".join(f"{m['market']} {percent(m['frac'], 1)} of at most {percent(m['max_frac'], 0)}" for m in candidate["markets"])
+        shown += f'<p class="note">By market, of the candidate: {esc(caps)}.</p>'
     return section("risk", "Risk now", f'<div class="beside"><div>{shown}</div><div>{_sleeves(body)}{_bound(body)}</div></div>')
 
 

@@ -19,6 +19,7 @@ from policyengine.records import Stage
 from policyengine.reporting.progress import Progress
 from policyengine.rollout.approvals import Answer, Statement, approve
 from policyengine.rollout.permit import Request
+from policyengine.spec.rollout import SliceSpec
 from policyengine.spec.root import Spec
 from policyengine.spec.task import EvaluateTask
 from policyengine.store import read_json, write_json
@@ -79,12 +80,14 @@ class Case:
         days: int = 30,
         answer: Answer = Answer.APPROVE,
         reason: str = "reviewed",
+        slice_: SliceSpec | None = None,
     ) -> Path:
         from hashlib import sha256
 
         said = Statement(
             evidence_hash=evidence_hash or sha256(self.canonical.read_bytes()).hexdigest(),
             stage=self.request.stage,
+            slice=slice_ or self.request.spec.rollout.slice,
             decision=answer,
             principal=person,
             role="risk",

@@ -70,7 +70,7 @@ def test_the_draw_is_the_same_every_time_and_about_as_large_as_asked() -> None:
 
 def test_shadow_trades_what_off_trades_over_ten_thousand_decisions() -> None:
     """The same orders, fills and NAV, to the bit."""
-    panel = market(6, 3_000)
+    panel = market(6, 4_500)
     stream = engine_stream(SPEC.signals, panel)
     asked = grid(stream, SPEC.universe)
     assert int((stream.in_force >= 0).sum()) > 10_000
@@ -81,7 +81,7 @@ def test_shadow_trades_what_off_trades_over_ten_thousand_decisions() -> None:
         decider = cycle if len(arms) == 1 else Acting(cycle, SYMBOLS, SliceSpec(capital_frac=0.1, universe_frac=1.0, salt="x"))
         if isinstance(decider, Acting):
             decider.become(State.SHADOW)
-        made.append(replay(panel, decider, SPEC.execution, rate=np.zeros(3_000), capital=1e6))
+        made.append(replay(panel, decider, SPEC.execution, rate=np.zeros(4_500), capital=1e6))
     for name in ("session", "instrument", "quantity", "price", "cost", "realized"):
         assert getattr(made[0].fills, name).tobytes() == getattr(made[1].fills, name).tobytes()
     assert made[0].nav.tobytes() == made[1].nav.tobytes()

@@ -19,17 +19,21 @@ from hypothesis import strategies as st
 
 from policyengine.errors import ConfigError, OutputError
 from policyengine.records import Stage
-from policyengine.rollout.approvals import NAMESPACE, Answer, Approval, Statement, approve, quorum, read_approvals
+from policyengine.rollout.approvals import NAMESPACE, Answer, Approval, Statement, approve, read_approvals
+from policyengine.rollout.quorum import on_slice, quorum
 from policyengine.rollout.refusals import Code, NotStarted
 from policyengine.rollout.signatures import KeyLocked, PublicKey, sign
 from policyengine.rollout.trust import Signer, TrustRoots, signature_path
+from policyengine.spec.rollout import SliceSpec
 from tests.keys import private, public_line, roots, ssh_keygen, write_key, write_text
 
 EVIDENCE = hashlib.sha256(b"evidence").hexdigest()
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+SLICE = SliceSpec(capital_frac=0.1, universe_frac=1.0, salt="barbell")
 SAID = Statement(
     evidence_hash=EVIDENCE,
     stage=Stage.CANARY,
+    slice=SLICE,
     decision=Answer.APPROVE,
     principal="alice",
     role="risk",
@@ -92,7 +96,7 @@ def test_a_statement_has_one_form() -> None:
         f' "evidence_hash": "{EVIDENCE}",\n'
         ' "expires_at": "2026-06-02T12:00:00+00:00",\n "made_at": "2026-05-31T12:00:00+00:00",\n'
         ' "principal": "alice",\n "reason": "the delta is outside the noise",\n "role": "risk",\n'
-        ' "schema": 1,\n "stage": "canary"\n}\n'
+        ' "schema": 2,\n "slice": {\n  "capital_frac": 0.1,\n  "salt": "barbell",\n  "universe_frac": 1.0\n },\n "stage": "canary"\n}\n'
     )
 
 
@@ -351,8 +355,8 @@ def test_what_is_no_statement_is_passed_over(tmp_path: Path) -> None:
         (2, said("local:alice"), Code.SIGNER_UNTRUSTED, "says that local:alice decides"),
         (6, said("late"), Code.SIGNER_EXPIRED, "is not valid at"),
         (7, said("gone"), Code.SIGNER_REVOKED, "is revoked"),
-        (1, said(stage=Stage.LIVE), Code.STAGE_MISMATCH, "is about stage live, not canary"),
-        (1, said(stage=Stage.SHADOW), Code.STAGE_MISMATCH, "is about stage shadow, not canary"),
+        (1, said(stage=Stage.LIVE, slice=None), Code.STAGE_MISMATCH, "is about stage live, not canary"),
+        (1, said(stage=Stage.SHADOW, slice=None), Code.STAGE_MISMATCH, "is about stage shadow, not canary"),
         (1, said(evidence_hash="0" * 64), Code.SIG_INVALID, f"is about evidence {'0' * 64}, not {EVIDENCE}"),
     ],
 )
@@ -371,11 +375,11 @@ WHOLE = SAID.content()
 @pytest.mark.parametrize(
     ("content", "code", "rule"),
     [
-        (WHOLE.replace(b'"schema": 1', b'"schema": 2'), Code.EV_SCHEMA, "schema 2 is not 1"),
-        (WHOLE.replace(b'"schema": 1', b'"schema": "1"'), Code.EV_SCHEMA, "is not 1"),
-        (WHOLE.replace(b'"schema": 1', b'"schema": true'), Code.EV_MALFORMED, "one form"),
-        (WHOLE.replace(b'"schema": 1', b'"schema": NaN'), Code.EV_MALFORMED, "NaN is not a number"),
-        (WHOLE.replace(b' "schema": 1,\n', b""), Code.EV_SCHEMA, "schema None is not 1"),
+        (WHOLE.replace(b'"schema": 2', b'"schema": 3'), Code.EV_SCHEMA, "schema 3 is not 2"),
+        (WHOLE.replace(b'"schema": 2', b'"schema": "1"'), Code.EV_SCHEMA, "is not 2"),
+        (WHOLE.replace(b'"schema": 2', b'"schema": 2.0'), Code.EV_MALFORMED, "one form"),
+        (WHOLE.replace(b'"schema": 2', b'"schema": NaN'), Code.EV_MALFORMED, "NaN is not a number"),
+        (WHOLE.replace(b' "schema": 2,\n', b""), Code.EV_SCHEMA, "schema None is not 2"),
         (WHOLE.replace(b'"role"', b'"role": "x",\n "role"'), Code.EV_MALFORMED, "key 'role' stands twice"),
         (WHOLE.replace(b'"role"', b'"extra": 1,\n "role"'), Code.EV_MALFORMED, "one form"),
         (WHOLE.replace(b' "role": "risk",\n', b""), Code.EV_MALFORMED, "KeyError 'role'"),
@@ -442,7 +446,7 @@ def test_an_approval_does_not_move_to_another_stage_or_other_evidence(tmp_path: 
 def test_the_code_does_not_depend_on_the_names_of_files(tmp_path: Path) -> None:
     """Of all that is wrong, the code that comes first."""
     trust = trusted(tmp_path)
-    signed(tmp_path, 1, said(stage=Stage.LIVE))
+    signed(tmp_path, 1, said(stage=Stage.LIVE, slice=None))
     signed(tmp_path, 7, said("gone"))
     signed(tmp_path, 6, said("late"))
     codes = [refused(tmp_path, trust).code]
@@ -624,3 +628,41 @@ def test_a_quorum_is_what_the_rule_says_in_any_order(approvals: list[Approval], 
 
 def test_a_statement_can_be_read_by_anything_that_reads_json() -> None:
     assert json.loads(SAID.content())["stage"] == "canary"
+
+
+# The slice
+
+
+OTHER_SLICE = dataclasses.replace(SLICE, capital_frac=0.2)
+
+
+def approval(principal: str, **changes: Any) -> Approval:
+    return Approval(statement=said(f"local:{principal}", **changes), signer=None)
+
+
+def test_only_approvals_of_the_slice_count_and_every_rejection_does() -> None:
+    own, other = approval("alice"), approval("bob", slice=OTHER_SLICE)
+    against = approval("carol", slice=OTHER_SLICE, decision=Answer.REJECT)
+    assert on_slice([own, other, against], SLICE, needed=1) == (own, against)
+    assert on_slice([own], SLICE, needed=2) == (own,)  # too few of any slice: the quorum says so
+    assert on_slice([], SLICE, needed=1) == ()
+    whole = approval("dan", slice=None, stage=Stage.LIVE)
+    assert on_slice([whole], None, needed=1) == (whole,)
+
+
+def test_limits_exceeded() -> None:
+    with pytest.raises(NotStarted, match=r"rollout.slice .*0\.2.* is not what was approved: local:alice approves .*0\.1") as refusal:
+        on_slice([approval("alice"), approval("bob", slice=OTHER_SLICE)], OTHER_SLICE, needed=2)
+    assert refusal.value.code is Code.LIMITS_EXCEEDED
+
+
+@pytest.mark.parametrize("changes", [{"slice": None}, {"stage": Stage.LIVE}, {"stage": Stage.SHADOW}])
+def test_a_canary_has_a_slice_and_nothing_else_does(changes: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="slice: .* a canary acts on a slice, and nothing else does"):
+        said(**changes)
+
+
+@pytest.mark.parametrize("salt", ["a\nb", "\u202ex", "x" * 101])
+def test_a_salt_is_what_people_can_read(salt: str) -> None:
+    with pytest.raises(ConfigError, match="salt: .* is not at most 100 visible characters"):
+        dataclasses.replace(SLICE, salt=salt)

@@ -41,6 +41,7 @@ from policyengine.rollout.audit_records import (
 )
 from policyengine.rollout.modes import State
 from policyengine.rollout.refusals import Code, NotStarted
+from policyengine.rollout.signatures import SignatureInvalid
 from policyengine.spec.bind import plain
 from schemas import audit as contract
 from schemas.market import ContractBroken
@@ -102,8 +103,10 @@ def sign(message: bytes) -> bytes:
     return hmac.digest(KEY, message, "sha256")
 
 
-def signed(message: bytes, signature: bytes) -> bool:
-    return hmac.compare_digest(signature, sign(message))
+def signed(message: bytes, signature: bytes, recorded_at: str) -> bool:
+    if not hmac.compare_digest(signature, sign(message)):
+        raise SignatureInvalid("signature", "is of other bytes")
+    return recorded_at <= AT
 
 
 def sessions(folder: Path, count: int, *, per_session: int = 3, **options: Any) -> Path:
@@ -580,15 +583,24 @@ def test_a_torn_last_line_is_moved_aside_and_recorded(tmp_path: Path) -> None:
 
 def test_a_signature_covers_every_record_before_its_checkpoint(tmp_path: Path) -> None:
     sessions(tmp_path, 3, sign=sign)
-    assert verify(tmp_path, deep=False, signed=signed).signed == 21
-    assert verify(tmp_path, deep=True, signed=signed).signed == 21
+    found = verify(tmp_path, deep=False, signed=signed)
+    assert (found.signed, found.vouched) == (21, True)
+    assert verify(tmp_path, deep=True, signed=signed) == found
     assert verify(tmp_path, deep=True).signed is None
+    assert not verify(tmp_path, deep=True).vouched
     with opened(tmp_path) as log:
         log.append(intent(9))
         log.checkpoint(recorded_at=AT, why="nobody signs")
-    assert verify(tmp_path, deep=False, signed=signed).signed == 21
-    with pytest.raises(NotStarted, match=r"AUDIT_BROKEN: .*journal\.jsonl:8: record 8: its signature is not one of the 7 records before"):
-        verify(tmp_path, deep=False, signed=lambda _message, _signature: False)
+    found = verify(tmp_path, deep=False, signed=signed)
+    assert (found.signed, found.vouched) == (21, False)
+
+
+def test_a_signature_by_somebody_who_does_not_count_counts_for_nothing(tmp_path: Path) -> None:
+    with opened(sessions(tmp_path, 1, sign=sign), sign=sign) as log:
+        log.checkpoint(recorded_at="2020-01-07T21:00:00+00:00", why="the key has run out")
+    found = verify(tmp_path, deep=False, signed=signed)
+    assert (found.signed, found.vouched) == (7, False)
+    assert verify(tmp_path, deep=False, signed=lambda *_: False).signed == 0
 
 
 def forged_from(folder: Path, seq: int, change: Callable[[dict[str, Any]], None]) -> None:

@@ -8,18 +8,23 @@ import shutil
 import socket
 import timeit
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from policyengine.errors import ConfigError, DataError
+from policyengine.rollout.audit import AuditLog
+from policyengine.rollout.audit_records import Kill, Reset
 from policyengine.rollout.kill import VARIABLE, KillSwitch, reset_statement
 from policyengine.rollout.kill_records import KillEvent, KillRelease, Source
 from policyengine.rollout.refusals import Code, NotStarted
+from policyengine.rollout.rollout import drilled_at, recorded
 
 NOON = datetime(2026, 1, 5, 12, 0, 0, tzinfo=UTC)
 LATER = NOON + timedelta(hours=1)
+MUCH_LATER = (NOON + timedelta(days=999)).isoformat()
 
 
 class House:
@@ -63,12 +68,19 @@ def reset(switch: KillSwitch, event: KillEvent, at: datetime = LATER) -> None:
     switch.release(event.event_id, "bob", at, reset_statement(event, "bob", "looked into it", at))
 
 
+def drilled(house: House, switch: KillSwitch) -> datetime | None:
+    """When a drill last ended by an audit log that was told all that the switch wants it to hold."""
+    with AuditLog(house.state.with_name("audit"), recorded_at=MUCH_LATER) as audit:
+        audit.append_many(recorded(item, MUCH_LATER) for item in switch.pending())
+    return drilled_at(house.state.with_name("audit"))
+
+
 def test_nothing_is_engaged_at_first(house: House) -> None:
     switch = house.process()
     switch.check()
     assert switch.current() is None
     assert switch.pending() == ()
-    assert switch.last_drill_at() is None
+    assert drilled(house, switch) is None
     assert house.names() == ["released"]
     assert house.process().current() is None
 
@@ -330,7 +342,7 @@ def test_a_source_that_engages_meanwhile_is_another_event(house: House) -> None:
     with pytest.raises(NotStarted, match="is not what is engaged"):
         reset(switch, drill)
     reset(switch, real)
-    assert switch.last_drill_at() is None
+    assert drilled(house, switch) is None
 
 
 def test_an_event_names_the_source_that_made_it_first(house: House) -> None:
@@ -375,23 +387,42 @@ def test_a_drill_is_counted_once_it_is_released(house: House) -> None:
         assert event.drill
         assert "(drill)" in refusal(house.process())
         reset(switch, event, NOON + timedelta(hours=hours))
-    assert house.process().last_drill_at() == NOON + timedelta(hours=3)
+    assert drilled(house, house.process()) == NOON + timedelta(hours=3)
     for item in switch.pending():
         switch.recorded(item)
-    assert switch.last_drill_at() == NOON + timedelta(hours=3)
+    assert switch.pending() == ()
+    assert drilled(house, switch) == NOON + timedelta(hours=3)
+    assert drilled_at(house.state / "another log") is None
+
+
+def test_a_reset_counts_for_a_drill_only_behind_its_own_kill_and_at_most_as_late_as_it_was_recorded(house: House) -> None:
+    """Whoever puts files where the switch keeps its records has not drilled."""
+    folder, late = house.state.with_name("audit"), NOON + timedelta(days=400)
+    kill = Kill(
+        recorded_at=NOON.isoformat(), event_id="k_1", engaged_at=NOON.isoformat(), sources=("drill",), drill=True, by="ann", why="practice"
+    )
+    end = Reset(recorded_at=LATER.isoformat(), event_id="k_2", released_at=late.isoformat(), drill=True, by="bob", statement="{}")
+    with AuditLog(folder, recorded_at=NOON.isoformat()) as audit:
+        audit.append_many([kill, end])
+        assert drilled_at(folder) is None
+        audit.append(replace(kill, event_id="k_3", drill=False))
+        audit.append(replace(end, event_id="k_3"))
+        assert drilled_at(folder) is None
+        audit.append(replace(end, event_id="k_1"))
+    assert drilled_at(folder) == LATER
 
 
 def test_a_drill_not_released_or_not_a_drill_counts_for_nothing(house: House) -> None:
     switch = house.process()
     reset(switch, switch.engage("ann", "stop", NOON))
     drill = switch.engage("ann", "practice", NOON, drill=True)
-    assert switch.last_drill_at() is None
+    assert drilled(house, switch) is None
     real = house.process().engage("eve", "a real one", NOON)
     assert not real.drill
     with pytest.raises(NotStarted):
         reset(switch, drill)
     reset(switch, real)
-    assert switch.last_drill_at() is None
+    assert drilled(house, switch) is None
 
 
 def test_no_drill_takes_the_place_of_a_kill(house: House) -> None:
@@ -569,9 +600,8 @@ def test_a_folder_of_records_that_is_none_hides_neither_the_kill_nor_itself(hous
     event = switch.engage("ann", "stop", NOON)
     assert "'ann': 'stop'" in refusal(switch)
     assert event.event_id in refusal(house.process())
-    for ask in (switch.pending, switch.last_drill_at):
-        with pytest.raises(DataError, match="Not a directory"):
-            ask()
+    with pytest.raises(DataError, match="Not a directory"):
+        switch.pending()
     house.events.unlink()
     assert switch.pending() == (event,)
 

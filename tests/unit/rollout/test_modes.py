@@ -7,8 +7,8 @@ import pytest
 from policyengine.records import Mode
 from policyengine.rollout.modes import Guard, State, asked, guards_of
 
-C, P, S, R = Guard.CONTRACTS, Guard.PERMIT, Guard.SHADOWED, Guard.REPLAYED
-CANARY = (C, P, S, R)
+C, F, P, S, R = Guard.CONTRACTS, Guard.FRESH, Guard.PERMIT, Guard.SHADOWED, Guard.REPLAYED
+CANARY = (C, F, P, S, R)
 LIVE = (C, P, Guard.SPANNED, Guard.UNCROSSED, Guard.UNBREACHED, Guard.DRILLED)
 NO = None
 FREE: tuple[Guard, ...] = ()
