@@ -70,8 +70,8 @@ def _window_sum(values: Floats, size: int) -> Floats:
 
 def _at_least_median(values: Floats, factor: float, memory: int) -> NDArray[np.bool_]:
     """Whether each row is at least `factor` times at least half of the last `memory` rows, itself included."""
-    count = np.zeros(values.shape, dtype=np.int32)
+    count = np.zeros(values.shape, dtype=np.min_scalar_type(memory))  # the smallest that counts so far: what is read is what it costs
     scaled = values * factor
     for lag in range(min(memory, values.shape[0])):
         count[lag:] += values[lag:] >= scaled[: values.shape[0] - lag]
-    return 2 * count >= memory
+    return 2 * count.astype(np.int64) >= memory

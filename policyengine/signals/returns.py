@@ -49,11 +49,12 @@ def looks_split(close: Floats, fresh: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _before(close: Floats, fresh: NDArray[np.bool_]) -> Floats:
     """Price of the bar before each session, (T, N); NaN where there is none."""
-    session = np.arange(close.shape[0])[:, None]
-    last = np.maximum.accumulate(np.where(fresh, session, -1), axis=0)
-    before = np.full(close.shape, -1)
-    before[1:] = last[:-1]
-    return np.where(before >= 0, np.take_along_axis(close, np.maximum(before, 0), axis=0), np.nan)
+    before = np.empty(close.shape)
+    last = np.full(close.shape[1], np.nan)
+    for t in range(close.shape[0]):
+        before[t] = last
+        last = np.where(fresh[t], close[t], last)
+    return before
 
 
 def weighted_mean(values: Floats, halflife: float) -> Floats:

@@ -87,18 +87,18 @@ def test_nav_is_that_of_a_plain_loop(seed: int, cost_bps: float, negative: bool,
 def test_switched_off_the_order_stream_is_that_of_a_path_without_sleeves_and_limits() -> None:
     """More than 10,000 decisions, to the bit: quantities, prices, costs and P&L of every fill."""
     off = composed_spec("limits=unlimited", "sleeves.enabled=false", "execution.allow_short=true")
-    panel = market(3, 4000)
+    panel = market(3, 4500)
     stream = engine_stream(off.signals, panel)
     arm = off.arm(Arm.CANDIDATE)
     cycle = Cycle([arm], stream, grid(stream, off.universe), off.universe, allow_short=True, periods_per_year=252)
-    rate = np.zeros(4000)
+    rate = np.zeros(4500)
     made = replay(panel, cycle, off.execution, rate=rate, capital=1e6)
 
     signal = stream.in_force
     decisions = int((signal >= 0).sum())
     assert decisions > 10_000
     weights = np.zeros(signal.shape)
-    for t in range(4000):
+    for t in range(4500):
         names = [i for i in range(len(SYMBOLS)) if signal[t, i] >= 0]
         base = np.array([stream.rows.confidence[signal[t, i]] if i in names else 0.0 for i in range(len(SYMBOLS))])
         for i in names:
