@@ -118,7 +118,8 @@ def _parquet(path: Path, columns: Sequence[str] | None = None) -> dict[str, Colu
     if not path.exists():
         return None
     try:
-        table = pq.read_table(path, columns=None if columns is None else list(columns))
+        with pq.ParquetFile(path) as file:  # read_table would import pandas, 0.3 s, and use none of it
+            table = file.read(columns=None if columns is None else list(columns))
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(str(path), f"is not a Parquet file that can be read: {str(error).splitlines()[0]}") from error
     return {name: table.column(name).to_numpy() for name in table.column_names}

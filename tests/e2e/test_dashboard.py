@@ -304,6 +304,7 @@ def whole(server: Served, path: str) -> str:
     return text[:1]
 
 
+@pytest.mark.long
 def test_eight_readers_and_a_writer_never_meet(written: Path) -> None:
     with served(written) as server:
         server.publish(snapshot())

@@ -115,6 +115,7 @@ def team(pe: Command, tmp_path: Path) -> Team:
     return Team(pe, tmp_path)
 
 
+@pytest.mark.long
 def test_off_shadow_evidence_approvals_canary_live_breach_pause_kill_reset(team: Team) -> None:
     team.at(LOOK)
     team.evidence("canary")

@@ -285,6 +285,7 @@ def test_a_baseline_that_never_moved_takes_no_look(pe: Command, mine: Path) -> N
     assert "the baseline moved in 0 weeks; the first look needs 12" in " ".join(result.stdout.split()), result.stdout + result.stderr
 
 
+@pytest.mark.long
 def test_on_the_data_that_ship_one_instrument_less_is_the_same_and_a_fast_drift_is_not(pe: Command) -> None:
     """The instrument whose absence changes the baseline most; docs/gate.md says so."""
     assert pe("window=365d").returncode == 0

@@ -297,6 +297,7 @@ def test_a_sweep_folder_with_the_results_of_another_sweep_is_refused(pe: Command
     assert "kept holds sweep.json of another run or sweep" in pe("-m", "window=90d", "hydra.sweep.dir=kept").stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
 def test_a_closed_stdout_or_stderr_changes_nothing_that_is_decided(pe: Command, tmp_path: Path, closed: str) -> None:
     assert pe("window=30d", "hydra.run.dir=kept").returncode == 0

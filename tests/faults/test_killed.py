@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import composed_spec
 
 COMMAND = str(Path(sys.executable).parent / "policyengine")
@@ -64,6 +66,7 @@ def test_a_worker_killed_during_a_sweep_is_a_row(tmp_path: Path) -> None:
     assert all("left no result: the job was killed or never started" in row["error"] for row in lost)
 
 
+@pytest.mark.long
 def test_a_run_killed_at_any_moment_leaves_no_torn_file(tmp_path: Path) -> None:
     """Killed while it writes; whatever JSON or Parquet stands under its own name is whole."""
     import json

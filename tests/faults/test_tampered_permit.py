@@ -68,6 +68,7 @@ def signed(case: Case, tmp_path: Path) -> Request:
     return replace(case.request, trust=trust)
 
 
+@pytest.mark.long
 def test_no_edit_is_taken_for_what_was_approved(signed: Request) -> None:
     files: list[Path] = [
         signed.canonical,
@@ -109,6 +110,7 @@ def places(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[st
         yield from places(value[0], (*path, 0))
 
 
+@pytest.mark.long
 def test_nothing_of_another_type_and_nothing_missing_is_more_than_a_code(case: Case) -> None:
     """Where nothing is signed every byte is read: each value that decides left out, or replaced by one of another type, in turn."""
     made = json.loads(case.canonical.read_bytes())

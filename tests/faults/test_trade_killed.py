@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from policyengine.execution.broker import PaperBroker
 from tests.conftest import Command, composed_spec
 
@@ -26,6 +28,7 @@ def records(state: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in r.items() if k not in ABOUT_THE_FILE} for r in found if r["kind"] != "recovery"]
 
 
+@pytest.mark.long
 def test_nothing_is_lost_and_nothing_doubles(pe: Command, tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert pe(*SPAN, f"runtime.state_dir={whole}").returncode == 0

@@ -175,6 +175,7 @@ def check(case: Case, asked: Weights) -> bool:
     return feasible
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("metric", ["proportional", "euclidean"])
 def test_fuzz_of_twenty_thousand_named_requests_in_each_metric(metric: Literal["proportional", "euclidean"]) -> None:
     """Within every limit, never above the request, feasible requests untouched, every cut explained; idempotent, in any order."""

@@ -100,6 +100,7 @@ def worst_violation(x: Floats, limits: Limits) -> float:
     return float(max((-x).max(initial=0.0), (x - limits.upper).max(initial=0.0), sums.max(initial=0.0)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("metric", METRICS)
 def test_fuzz_of_forty_thousand_requests_in_each_metric(metric: Metric) -> None:
     """Feasible, never above the request, idempotent to the bit, feasible rows untouched, batch and single the same bits."""
