@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from policyengine.allocation.cycle import Cycle, charged_to, grid
 from policyengine.allocation.orders import GUARDRAILS, Reject
 from policyengine.allocation.sizing import Sized
+from policyengine.allocation.sleeves import SLEEVES
 from policyengine.errors import DataError
 from policyengine.evidence.evidence import Evidence, Table
 from policyengine.evidence.metrics import BUCKETS, ArmSeries
@@ -69,7 +70,7 @@ def replay_evidence(
             "signals": signal_table(stream, cycle.sized[list(Arm).index(Arm.CANDIDATE)]),
             **_routing_tables(spec, panel, stream),
             "trades": _trade_table(spec, panel, stream, curves, cycle, followed),
-            "exposure": _exposure_table(spec, panel, curves, series),
+            "exposure": _exposure_table(spec, panel, cycle, curves, series),
             **reconciled.tables,
         },
         reconciliation=reconciled.summary,
@@ -211,14 +212,19 @@ def _trade_table(spec: Spec, panel: PricePanel, stream: Stream, curves: Curves, 
     }
 
 
-def _exposure_table(spec: Spec, panel: PricePanel, curves: Curves, series: list[ArmSeries]) -> Table:
-    """NAV and absolute exposure by session: of each bucket, and of each market that has a cap."""
+def _exposure_table(spec: Spec, panel: PricePanel, cycle: Cycle, curves: Curves, series: list[ArmSeries]) -> Table:
+    """NAV and absolute exposure by session: of each bucket, of each market that has a cap, and of each sleeve.
+
+    What is held at a session was decided, and charged to a sleeve, at the one before.
+    """
     markets = np.array([spec.universe.market(symbol) for symbol in panel.symbols])
+    charged = np.stack([cycle.charged(t - 1) for t in range(panel.sessions.size)])
     columns: dict[str, object] = {"session": panel.sessions.astype("datetime64[s]")}
     for p, (arm, one) in enumerate(zip(Arm, series, strict=True)):
         columns[f"{arm}_nav"] = one.nav
         size = np.abs(curves.exposure[p])
         columns |= {f"{arm}_market_{name}_frac": size[:, markets == name].sum(axis=1) for name in sorted(spec.arm(arm).limits.markets)}
+        columns |= {f"{arm}_sleeve_{sleeve}_frac": (size * (charged == i)).sum(axis=1) for i, sleeve in enumerate(SLEEVES)}
         held = one.exposure if one.exposure is not None else np.zeros((panel.sessions.size, len(BUCKETS)))
         columns |= {f"{arm}_{bucket}_frac": held[:, i] for i, bucket in enumerate(BUCKETS)}
     return columns

@@ -27,10 +27,11 @@ def reconciliation(run: StoredRun) -> dict[str, Any] | None:
 
 
 def sleeves(run: StoredRun) -> dict[str, Any] | None:
-    """Budget of each sleeve at the last decision, and its bounds; what it holds is not stored, so `frac` is null. None without budgets."""
+    """Budget of each sleeve at the last decision, its bounds, and `frac`, what it holds at that session. None without budgets."""
     arms = _by_arm(run)
     if arms is None:
         return None
+    held = {} if run.exposure is None else run.inside(run.exposure, "session")
     made: dict[str, Any] = {"as_of": str(arms[Arm.CANDIDATE]["session"][-1].astype("datetime64[D]"))}
     for arm, table in arms.items():
         configured = run.evidence["config"][arm.value]["sleeves"]
@@ -39,7 +40,7 @@ def sleeves(run: StoredRun) -> dict[str, Any] | None:
             "lines": [
                 {
                     "name": sleeve.value,
-                    "frac": None,
+                    "frac": known(float(held[column][-1])) if (column := f"{arm}_sleeve_{sleeve}_frac") in held else None,
                     "budget_frac": known(float(table[f"budget_{sleeve}_frac"][-1])),
                     **configured[sleeve.value],
                 }

@@ -177,12 +177,15 @@ def _sleeves(body: Payload) -> str:
     bounds = ("base_nav_frac", "min_nav_frac", "max_nav_frac")
     pairs = zip(found[Arm.CANDIDATE.value]["lines"], found[Arm.BASELINE.value]["lines"], strict=True)
     rows = [
-        (line["name"].replace("_", " "), *map(percent, (line["budget_frac"], other["budget_frac"], *(line[name] for name in bounds))))
+        (
+            line["name"].replace("_", " "),
+            *map(percent, (line["frac"], other["frac"], line["budget_frac"], other["budget_frac"], *(line[name] for name in bounds))),
+        )
         for line, other in pairs
     ]
     off = "" if found[Arm.CANDIDATE.value]["enabled"] else " Sleeves are off: all signals share one budget."
-    caption = f"Fractions of NAV that each sleeve may be charged at the decision of {found['as_of']}; what it holds is not stored.{off}"
-    columns = ("sleeve", "candidate", "baseline", "base", "min", "max")
+    caption = f"Fractions of NAV at the close of {found['as_of']}: what each arm holds, and what it may charge at the decision then.{off}"
+    columns = ("sleeve", "candidate holds", "baseline", "candidate may", "baseline", "base", "min", "max")
     return "<h3>Sleeve budgets</h3>" + table(columns, rows, label="Sleeve budgets", caption=caption)
 
 

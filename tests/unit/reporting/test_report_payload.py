@@ -229,6 +229,11 @@ def test_what_limits_took_is_as_it_was_stored(replayed: Path) -> None:
         assert made["candidate"][step] == pytest.approx([stored[f"{step}_gross_frac"][i] for i in own])
     assert len(made["day"]) == len(own)
     budgets = {line["name"]: line["budget_frac"] for line in payload(replayed)["sleeves"]["candidate"]["lines"]}
+    body = payload(replayed)
+    for arm in ("baseline", "candidate"):
+        gross = next(line["frac"] for line in body["risk"][arm]["lines"] if line["name"] == "gross")
+        assert sum(line["frac"] for line in body["sleeves"][arm]["lines"]) == pytest.approx(gross, abs=1e-11)
+        assert all(market["headroom"] == pytest.approx(market["max_frac"] - market["frac"]) for market in body["risk"][arm]["markets"])
     assert budgets["ts_core"] == pytest.approx(stored["budget_ts_core_frac"][own[-1]])
 
 
