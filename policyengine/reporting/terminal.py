@@ -134,7 +134,7 @@ def next_line(record: Mapping[str, Any]) -> str:
 def speaker(stream: TextIO) -> Callable[[str], None]:
     """Says a line on `stream`: byte for byte as it is, and on a terminal in the colour of its STYLES where rich is installed."""
     if not stream.isatty() or find_spec("rich") is None:
-        return lambda line: print(line, file=stream)
+        return lambda line: print(line, file=stream, flush=True)  # in a pipe too, a verdict does not wait for the report
 
     def say(line: str) -> None:
         from rich.console import Console  # noqa: PLC0415 - 50 ms, only where somebody looks

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -35,7 +34,6 @@ def dashboard(spec: Spec, task: DashboardTask, run: Run) -> None:
     def ready(address: str) -> None:
         run.say(f"dashboard {address}")
         run.say(f"of        {task.path} and account {task.account}; Ctrl+C stops it")
-        sys.stdout.flush()  # somebody waits for the address, also behind a pipe
 
     live = Published(Path(task.path), run.state_dir, task.account, spec.monitor, run.now, lambda: plain(latched(run.state_dir)))
     asyncio.run(serve(live, run.now, port=task.port, ready=ready))

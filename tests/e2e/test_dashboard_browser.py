@@ -58,13 +58,17 @@ def until(browser: Browser, script: str, wanted: object, seconds: float = 30.0) 
 
 
 STATE = "return document.getElementById('state').textContent;"
+PAINTED = "return performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null;"
 TITLE = "return document.title.split(' ')[0];"
 
 
 def test_the_demo_is_painted_within_a_second_and_nothing_complains(browser: Browser, server: Served) -> None:
     browser.complaints()
     browser.open(server.address)
-    painted = browser.run("return performance.getEntriesByType('paint').find((one) => one.name === 'first-contentful-paint').startTime;")
+    end = time.monotonic() + 10.0
+    while (painted := browser.run(PAINTED)) is None:  # the entry comes a frame after the paint
+        assert time.monotonic() < end
+        time.sleep(0.05)
     assert painted < FIRST_PAINT_MS
     loaded = browser.run("return performance.getEntriesByType('resource').map((one) => new URL(one.name).pathname).sort();")
     assert set(loaded) <= {"/live.css", "/live.js", "/events"}
