@@ -66,7 +66,7 @@ def evaluate(spec: Spec, task: EvaluateTask, run: Run) -> Mapping[str, Any]:
     )
     files = _write(run, stored, decided.facts, made.evidence)
     if isinstance(spec.evidence, WalkForwardEvidence) and not run.in_sweep:
-        _validate(spec, run, made)
+        _keep(spec, run, made)
     if spec.evidence.publish:
         write_json(run.canonical, stored)
         files["published"] = str(run.canonical)
@@ -206,15 +206,17 @@ def _about(spec: Spec, run: Run, made: _Made, seconds: float) -> dict[str, Any]:
     }
 
 
-def _validate(spec: Spec, run: Run, made: _Made) -> None:
-    """Keep what validation says of the signals that were acted on, for task=health."""
-    from policyengine.tasks.signalled import acted_on, keep_validation  # noqa: PLC0415 - its contracts take half a second
+def _keep(spec: Spec, run: Run, made: _Made) -> None:
+    """Keep what was signalled, and what validation says of what was acted on, for task=health."""
+    from policyengine.tasks.signalled import acted_on, keep_signals, keep_validation  # noqa: PLC0415 - contracts take half a second
 
     panel, stream = made.panel, made.stream
     assert panel is not None and stream is not None  # noqa: S101, PT018 - a walk-forward has both
     periods, short = panel.periods_per_year, spec.execution.allow_short
     cycle = Cycle([spec.baseline], stream, grid(stream, spec.universe), spec.universe, allow_short=short, periods_per_year=periods)
-    acted = acted_on(stream, np.arange(panel.sessions.size), cycle.desired()[0], made.evidence.baseline.nav)
+    every = np.arange(panel.sessions.size)
+    keep_signals(spec, run, panel, stream, every)
+    acted = acted_on(stream, every, cycle.desired()[0], made.evidence.baseline.nav)
     keep_validation(spec, run, stream, acted, mode=REPLAY)
 
 

@@ -47,27 +47,14 @@ class Signalled:
         self._decided = np.arange(max(first - 1, 0), max(panel.sessions.size - 1, 0))
 
     def keep(self) -> None:
-        """Append what was signalled on the sessions that are decided on, and what acts besides, to the signals of the state folder.
+        """`keep_signals` of the sessions that are decided on, where there are any.
 
         Raises:
             DataError: a signal breaks its contract; nothing was written.
             OutputError: they cannot be written.
         """
-        if self.first >= self._panel.sessions.size:
-            return
-        rows, spec = self._stream.rows, self._spec
-        session = np.searchsorted(self._panel.sessions, rows.signalled_at.astype("datetime64[D]"), side="right") - 1
-        acted = _in_force(self._stream, self._decided)
-        kept = np.union1d(np.flatnonzero(np.isin(session, self._decided)), acted)
-        symbols = _symbols(self._stream, kept)
-        columns = {
-            "signal_id": rows.signal_id[kept],
-            "symbol": symbols,
-            "sleeve": [charged_to(source, symbol, spec.universe).value for source, symbol in zip(rows.source[kept], symbols, strict=True)],
-            "acted": np.isin(kept, acted),
-            **{name: getattr(rows, name)[kept] for name in _AS_THEY_ARE},
-        }
-        append(self._run.state_dir / SIGNALS, self._run.run_id, columns)
+        if self.first < self._panel.sessions.size:
+            keep_signals(self._spec, self._run, self._panel, self._stream, self._decided)
 
     def followed(self, t: int, symbol: str) -> str | None:
         """Id of the signal that `symbol` follows at session `t`: the one in force at the session before, or the last that was."""
@@ -113,6 +100,28 @@ _AS_THEY_ARE = (
     "signalled_at", "direction", "strength", "edge_score", "confidence", "source", "horizon_days", "regime", "expected_return",
     "predicted_volatility",
 )  # fmt: skip
+
+
+def keep_signals(spec: Spec, run: Run, panel: PricePanel, stream: Stream, decided: NDArray[np.intp]) -> None:
+    """Append what was signalled on the sessions `decided` (D,), and what acts on them besides, to the signals of the state folder.
+
+    Raises:
+        DataError: a signal breaks its contract; nothing was written.
+        OutputError: they cannot be written.
+    """
+    rows = stream.rows
+    session = np.searchsorted(panel.sessions, rows.signalled_at.astype("datetime64[D]"), side="right") - 1
+    acted = _in_force(stream, decided)
+    kept = np.union1d(np.flatnonzero(np.isin(session, decided)), acted)
+    symbols = _symbols(stream, kept)
+    columns = {
+        "signal_id": rows.signal_id[kept],
+        "symbol": symbols,
+        "sleeve": [charged_to(source, symbol, spec.universe).value for source, symbol in zip(rows.source[kept], symbols, strict=True)],
+        "acted": np.isin(kept, acted),
+        **{name: getattr(rows, name)[kept] for name in _AS_THEY_ARE},
+    }
+    append(run.state_dir / SIGNALS, run.run_id, columns)
 
 
 def acted_on(stream: Stream, decided: NDArray[np.intp], desired: Floats, nav: Floats) -> Acted:

@@ -62,6 +62,8 @@ def test_the_language_model_is_heard_only_where_time_series_are_silent(pe: Comma
     assert len(heard) > 50
     assert not (heard["ts"] == "SPEAKS").any()
     assert (choices[choices["ts"] == "SPEAKS"]["chosen"] == "TS").all()
+    kept = [pd.read_parquet(path) for path in (tmp_path / "home/.local/share/policyengine/signals").glob("*.parquet")]
+    assert max(len(one) for one in kept) == len(latest(tmp_path, "signals"))
     counts = table.groupby("source")["counts"].sum()
     assert counts["LLM"] == len(heard)
     assert counts["TS"] == (choices["chosen"] == "TS").sum()

@@ -5,7 +5,6 @@ Exit codes: 0 done or PROMOTE; 1 error in configuration or data; 2 usage; 3 INCO
 
 from __future__ import annotations
 
-import difflib
 import gc
 import os
 import secrets
@@ -25,13 +24,24 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import policyengine
+from policyengine.cli.composition import (
+    CONF,
+    DATA,
+    check_user_folder,
+    composition_error,
+    first_line,
+    refuse_foreign_schemas,
+    set_in,
+    shown,
+    user_folders,
+)
 from policyengine.errors import ConfigError, PolicyEngineError
 from policyengine.records import Stage, Verdict
 from policyengine.reporting import terminal
@@ -43,10 +53,6 @@ from policyengine.spec.root import Spec, bind_spec
 from policyengine.spec.task import CollectTask, EvaluateTask, GateTask, HealthTask, MonitorTask, ResetTask, SelftestTask, TradeTask
 from policyengine.tasks.run import Run
 
-PACKAGE = Path(policyengine.__file__).resolve().parent
-ROOT = PACKAGE if (PACKAGE / "conf").is_dir() else PACKAGE.parent
-CONF, DATA = ROOT / "conf", ROOT / "data"
-MAX_CONFIG_BYTES = 2**20
 RESULTS = ("evidence.json", "verdict.json", "run.json", "controls.csv", "sweep.json")
 """What a run or a sweep leaves in its folder, by which the folder is known to be taken."""
 EXIT = {Verdict.PROMOTE: 0, Verdict.INCONCLUSIVE: 3, Verdict.REJECT: 4}
@@ -100,19 +106,19 @@ def _main(argv: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a path or a symbol must not end a run
-    _refuse_foreign_schemas()
-    for folder in _user_folders(argv):
-        _check_user_folder(folder)
+    refuse_foreign_schemas()
+    for folder in user_folders(argv):
+        check_user_folder(folder)
     try:
         _launch()
     except HydraException as error:
         if _Ending.sweep is None:
-            raise _composition_error(error) from None
-        print(f"error  {_composition_error(error)}", file=sys.stderr)
+            raise composition_error(error) from None
+        print(f"error  {composition_error(error)}", file=sys.stderr)
     except RuntimeError as error:  # a launcher whose worker was killed; what it left is still collected
         if _Ending.sweep is None:
             raise
-        print(f"warning  {_first_line(error)}", file=sys.stderr)
+        print(f"warning  {first_line(error)}", file=sys.stderr)
     return _finish()
 
 
@@ -145,7 +151,7 @@ def _launch() -> None:
     except UnicodeDecodeError as error:
         raise ConfigError("", f"a file of the configuration is not UTF-8 at byte {error.start}") from None
     except OmegaConfBaseException as error:
-        raise ConfigError(error.full_key or "", _first_line(error)) from None
+        raise ConfigError(error.full_key or "", first_line(error)) from None
     except yaml.YAMLError as error:
         raise ConfigError("", f"not valid YAML: {' '.join(str(error).split())}") from None
     except OSError as error:
@@ -190,17 +196,17 @@ def _execute(config: DictConfig, folder: Path, *, in_sweep: bool) -> int:
     """
     for source in HydraConfig.get().runtime.config_sources:
         if source.schema == "file" and Path(source.path).resolve() != CONF:
-            _check_user_folder(Path(source.path))
+            check_user_folder(Path(source.path))
     try:
         container: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        missing = "is required and not given" if "Missing mandatory value" in str(error) else _first_line(error)
+        missing = "is required and not given" if "Missing mandatory value" in str(error) else first_line(error)
         raise ConfigError(error.full_key or "", missing) from None
     container.pop("experiment", None)
     try:
         spec = bind_spec(container)
     except ConfigError as error:
-        raise type(error)(f"{_set_in(error.path)}: {error.path}", error.rule) from None
+        raise type(error)(f"{set_in(error.path)}: {error.path}", error.rule) from None
     if isinstance(spec.task, EvaluateTask | TradeTask):  # the others write nothing there
         _refuse_taken(folder, "hydra.run.dir")
     with tempfile.TemporaryDirectory(prefix="policyengine-") as temporary:
@@ -295,96 +301,6 @@ def _collect(folder: Path, gate: GateSpec, stage: Stage) -> int:
     return 1 if collected.errors else 0
 
 
-def _composition_error(error: HydraException) -> ConfigError:
-    """Hydra's own error as ours: what was misspelt, and what it may have meant."""
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
-        return _missing_file(str(error.missing_cfg_file), error.options or ())
-    text = _first_line(error)
-    if isinstance(error, OverrideParseException):
-        return ConfigError(f"command line: {error.override}", text)
-    cause = error.__cause__
-    if isinstance(cause, OmegaConfBaseException) and cause.key is not None and cause.parent_node is not None:
-        known = [str(k) for k in cause.parent_node] if isinstance(cause.parent_node, DictConfig) else []
-        near = difflib.get_close_matches(str(cause.key), known, n=1)
-        return ConfigError(
-            str(cause.full_key), f"unknown key '{cause.key}'; " + (f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}")
-        )
-    groups = sorted(p.name for p in CONF.iterdir() if p.is_dir())
-    name = text.split("'")[1] if text.count("'") >= 2 else ""
-    near = difflib.get_close_matches(name, groups, n=1)
-    return ConfigError("", text + (f" Did you mean '{near[0]}'?" if near else ""))
-
-
-def _missing_file(name: str, options: Sequence[str]) -> ConfigError:
-    """No file for option `name` of a group that has `options`, or for the top file, which has none."""
-    group, _, option = name.rpartition("/")
-    folders = _user_folders(sys.argv[1:])
-    for file in (folder / group / f"{option.removesuffix('.yml')}.yml" for folder in folders):
-        if file.exists():
-            return ConfigError(str(file), f"is not read: only .yaml is; rename it to {file.stem}.yaml")
-    if not options:
-        known = sorted({file.stem for folder in (CONF, *folders) for file in (folder / group).glob("*.yaml")})
-        there_is = ", ".join(known) or "none"
-        return ConfigError(group or "--config-name", f"there is no file {option.removesuffix('.yaml')}.yaml; known: {there_is}")
-    near = difflib.get_close_matches(option, options, n=1)
-    return ConfigError(
-        group, f"unknown option '{option}'; " + (f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(options))}")
-    )
-
-
-def _set_in(path: str) -> str:
-    """Where a dotted key was set: the command line, or the file of the chosen option, or the top file."""
-    about = HydraConfig.get()
-    for override in about.overrides.task:
-        key = override.lstrip("+~").partition("=")[0]
-        if key and key not in about.runtime.choices and (key == path or path.startswith(f"{key}.") or key.startswith(f"{path}.")):
-            return "command line"
-    parts = path.split(".")
-    for depth in (2, 1):
-        group = "/".join(parts[:depth])
-        option = about.runtime.choices.get(group)
-        for source in about.runtime.config_sources:
-            file = Path(source.path) / group / f"{option}.yaml"
-            if source.schema == "file" and file.exists():
-                return _shown(file)
-    return _shown(CONF / "config.yaml")
-
-
-def _shown(path: Path) -> str:
-    for base in (Path.cwd(), ROOT):
-        if path.is_relative_to(base):
-            return str(path.relative_to(base))
-    return str(path)
-
-
-def _user_folders(argv: Sequence[str]) -> list[Path]:
-    """Folders given by --config-dir, in either of its spellings."""
-    found = []
-    for i, word in enumerate(argv):
-        name, equals, value = word.partition("=")
-        if name == "-cd" or (len(name) > len("--config-") and "--config-dir".startswith(name)):  # argparse takes any unique beginning
-            found += [value] if equals else list(argv[i + 1 : i + 2])
-    return [Path(folder) for folder in found]
-
-
-def _check_user_folder(folder: Path) -> None:
-    """Refuse files that Hydra would choke on, or would ignore in silence because a shipped one has their name."""
-    for file in sorted((*folder.rglob("*.yaml"), *folder.rglob("*.yml"))):
-        if file.stat().st_size > MAX_CONFIG_BYTES:
-            raise ConfigError(
-                str(file), f"{file.stat().st_size:,} bytes is more than {MAX_CONFIG_BYTES:,}; a configuration is never that large"
-            )
-        try:
-            file.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise ConfigError(str(file), f"is not UTF-8 at byte {error.start}") from None
-        shipped = CONF / file.relative_to(folder).with_suffix(".yaml")
-        if shipped.exists():
-            raise ConfigError(
-                str(file), f"has the name of a shipped file, {shipped.relative_to(CONF)}, which would be used instead; rename it"
-            )
-
-
 def _refuse_taken(folder: Path, key: str) -> None:
     """Refuse to write over the results of another run.
 
@@ -393,18 +309,4 @@ def _refuse_taken(folder: Path, key: str) -> None:
     """
     for name in RESULTS:
         if (folder / name).exists():
-            raise ConfigError(key, f"{_shown(folder)} holds {name} of another run or sweep, which would be lost; choose another folder")
-
-
-def _refuse_foreign_schemas() -> None:
-    import schemas  # noqa: PLC0415 - looked at, not used
-
-    place = Path(schemas.__path__[0]).resolve()
-    if place.parent != PACKAGE.parent:
-        raise ConfigError(
-            str(place), f"shadows the package 'schemas' of policyengine, which is at {PACKAGE.parent}; start from another folder"
-        )
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            raise ConfigError(key, f"{shown(folder)} holds {name} of another run or sweep, which would be lost; choose another folder")
