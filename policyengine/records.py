@@ -9,6 +9,10 @@ from enum import StrEnum
 TOLERANCE = 1e-9
 """Separates "better" from float noise, everywhere."""
 
+SPLITS = (2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 50, 100)
+SPLIT_WITHIN = 0.02
+"""A price that is one of these times the one before it, or that part of it, within this fraction, looks like a split not adjusted for."""
+
 
 class Bucket(StrEnum):
     """Barbell class of an instrument."""

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from policyengine.market.columns import VIEWS
 from policyengine.market.engine import Engine, printable, quoted, statement
 from policyengine.market.selects import mapped
-from policyengine.records import Finding, Severity
+from policyengine.records import SPLIT_WITHIN, SPLITS, Finding, Severity
 from policyengine.spec.source import ChecksSpec
 
 ROWS_SHOWN = 5
@@ -17,12 +17,13 @@ ROWS_SHOWN = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One invariant: the key of its severity, its SQL file, the columns without which it says nothing, and the rule."""
+    """One invariant: the key of its severity, its SQL file, the columns without which it is silent, the rule, and what the SQL is given."""
 
     name: str
     sql: str
     needs: tuple[str, ...]
     rule: str
+    given: Mapping[str, object] = field(default_factory=dict)
 
 
 CHECKS = (
@@ -52,6 +53,7 @@ CHECKS = (
         sql="split_like_prices",
         needs=("prices.close",),
         rule="prices: no close is a whole multiple or part of the one before it, as after a split that was not adjusted for",
+        given={"splits": list(SPLITS), "within": SPLIT_WITHIN},
     ),
     Check(
         name="symbols_in_two_buckets",
@@ -112,7 +114,7 @@ def run_checks(engine: Engine, found: Mapping[str, Mapping[str, str]], checks: C
     for check in CHECKS:
         if severity(checks, check.name) is Severity.IGNORE or not given.issuperset(check.needs):
             continue
-        rows = engine.run(statement(check.sql), place=origin)
+        rows = engine.run(statement(check.sql), place=origin, parameters=check.given)
         finding = _finding(check.name, severity(checks, check.name), check.rule, rows)
         findings += [] if finding is None else [finding]
     return findings

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from policyengine.reporting.terminal import item
 from policyengine.signals.routing import SILENCES
-
-WIDTH = 80
 
 
 def routing_lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -19,15 +17,15 @@ def routing_lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         for row in own:
             counts = "".join(f"{row[name]:>10,}" for name in ("asked", "speaks", "in_force", "counts"))
             yield f"{source:<9} {row['sleeve']:<14}{counts}{row['outranked']:>11,}"
-        yield from _wrapped(f"{source} silent", _reasons(own))
+        yield from item(f"{source} silent:", _told(_reasons(own)))
 
 
 def no_trade_lines(rows: Sequence[Mapping[str, Any]], counts: Mapping[str, int]) -> Iterator[str]:
     """Why no trade came about: what kept signals from being given, and orders from being sent. `counts` are those of the evidence."""
-    yield from _wrapped("no trade  signals", _reasons(rows))
+    yield from item("no trade  signals:", _told(_reasons(rows)))
     prefix = "rejects_"
     held = {name.removeprefix(prefix): count for name, count in counts.items() if name.startswith(prefix) and count}
-    yield from _wrapped("no trade  orders", held)
+    yield from item("no trade  orders:", _told(held))
 
 
 def _reasons(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
@@ -35,6 +33,5 @@ def _reasons(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     return {name: count for name, count in sorted(found.items(), key=lambda pair: -pair[1]) if count}
 
 
-def _wrapped(name: str, reasons: Mapping[str, int]) -> list[str]:
-    told = ", ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in reasons.items()) or "none"
-    return textwrap.wrap(f"{name}: {told}", WIDTH, initial_indent="  ", subsequent_indent="      ", break_long_words=False)
+def _told(reasons: Mapping[str, int]) -> str:
+    return ", ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in reasons.items()) or "none"

@@ -15,6 +15,8 @@ from policyengine.store import Words, write_parquet
 if TYPE_CHECKING:
     import pyarrow as pa
 
+SIGNALS, VALIDATION = "signals", "validation"
+"""The folders of the segments, in the state folder."""
 Contract = Literal["ENVELOPE", "VALIDATION"]
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from policyengine.records import SPLIT_WITHIN, SPLITS
 from policyengine.signals.forecasts import Floats, Silence
 
 FLAT = 1e-12
@@ -12,11 +13,6 @@ FLAT = 1e-12
 
 _LARGEST = 1e100
 """Beyond this a return has no square that a float can hold; no price moves so far."""
-
-
-SPLITS = (2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 50, 100)
-SPLIT_WITHIN = 0.02
-"""A price that is one of these times the one before it, or that part of it, within this fraction, looks like a split not adjusted for."""
 
 
 def returns(close: Floats, fresh: NDArray[np.bool_]) -> Floats:

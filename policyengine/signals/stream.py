@@ -15,7 +15,7 @@ from policyengine.market.panel import PricePanel
 from policyengine.market.rows import SignalRows
 from policyengine.signals.engines import ALONE, Forecast, Means, language_model, machine_learning, time_series
 from policyengine.signals.forecasts import Regime, Silence, Source
-from policyengine.signals.router import NOBODY, Heard, Routing, quiet, route
+from policyengine.signals.router import NOBODY, SOURCES, Heard, Routing, quiet, route
 from policyengine.spec.bind import plain
 from policyengine.spec.root import digest
 from policyengine.spec.signals import SignalsSpec
@@ -23,7 +23,6 @@ from policyengine.spec.sizing import Overlay
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
-SOURCES = tuple(Source)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,12 +10,10 @@ from policyengine.monitoring.health import Health, Profit, Seen, Tally, judge, t
 from policyengine.monitoring.quant_gate import feed
 from policyengine.monitoring.validation_log import Filters, tally_log
 from policyengine.reporting import health as reporting
+from policyengine.signals.envelope import VALIDATION
 from policyengine.spec.root import Spec
 from policyengine.spec.task import HealthTask
 from policyengine.tasks.run import Run
-
-STORED = "validation"
-"""The folder of the validation records, in the state folder."""
 
 
 def health(spec: Spec, task: HealthTask, run: Run, conclude: Callable[[Health], None]) -> Health:
@@ -44,7 +42,7 @@ def _filters(task: HealthTask) -> Filters:
 
 
 def _stored(spec: Spec, task: HealthTask, run: Run) -> Tally:
-    stored = segments(run.state_dir / STORED)
+    stored = segments(run.state_dir / VALIDATION)
     if not stored:
         return tally({}, 0)
     rows, broken = count_records(
@@ -67,4 +65,4 @@ def _judged(task: HealthTask, run: Run) -> str:
     """Which records were judged, in words."""
     asked = {"run": task.run_id, "since": task.since, "until": task.until, "mode": task.mode, "action": task.action}
     words = [f"{name} {value}" for name, value in asked.items() if value is not None]
-    return ", ".join([task.path or str(run.state_dir / STORED), *words])
+    return ", ".join([task.path or str(run.state_dir / VALIDATION), *words])

@@ -14,7 +14,7 @@ from policyengine.market import PricePanel
 from policyengine.market.signals_view import orphans, segments
 from policyengine.monitoring.validation import validation_rows
 from policyengine.records import Arm, Finding
-from policyengine.signals.envelope import append
+from policyengine.signals.envelope import SIGNALS, VALIDATION, append
 from policyengine.signals.forecasts import Source
 from policyengine.signals.stream import Stream
 from policyengine.spec.llm_fallback import OpenAiCompatible
@@ -23,9 +23,6 @@ from policyengine.spec.root import Spec
 from policyengine.spec.signals import SignalsSpec
 from policyengine.spec.thresholds import ThresholdsSpec
 from policyengine.tasks.run import Run
-
-SIGNALS, VALIDATION = "signals", "validation"
-"""The folders of the segments, in the state folder."""
 
 Floats = NDArray[np.float64]
 
