@@ -1,21 +1,24 @@
-"""Speed of the audit log, one process: python bench/audit.py [RUNS]. Recorded, never gating.
+"""The audit log on the disk that holds the folder for temporary files, beside the same bytes without a chain.
 
-Appending is one record and one fsync, or a batch of 20 intents and one fsync, on the disk that holds the folder for temporary files.
-Verifying is of the chain (every line hashed and held to the one before) and deep (every record read, and decisions recomputed).
+    python bench/audit.py [--quick]
+
+Appending is one record and one fsync, or a session's intents and one fsync; beside it, the same lines appended to a plain file with the
+same fsync. Verifying is of the chain (every line hashed and held to the one before) or deep (every record read, and decisions
+recomputed); beside it, one sha256 over the same bytes.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import platform
-import statistics
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Iterator
 from datetime import date, timedelta
 from itertools import count
 from pathlib import Path
+
+import measure
+from measure import Case, Piece, Spent, seconds
 
 from policyengine.execution.chain import digest_of, segment
 from policyengine.records import Bucket, Sleeve
@@ -28,6 +31,8 @@ from policyengine.spec.bind import plain
 AT = "2026-01-02T21:00:00+00:00"
 FIRST = date(2020, 1, 6)
 PER_SESSION = 20
+SESSIONS = 25
+"""Appended in one run: sessions of intents, and of outcomes one by one."""
 
 
 def intent(number: int) -> Intent:
@@ -74,12 +79,14 @@ def records() -> Iterator[Record]:
 
 
 def written(folder: Path, total: int) -> Path:
-    """A log of `total` records, without a sync for each."""
+    """A log of `total` records, without a sync for each; the one that is there, if it is."""
+    if folder.exists():
+        return folder
     AuditLog(folder, recorded_at=AT).close()
     path = segment(folder, 1)
     last, size, lines = digest_of(path.read_bytes()[:-1]), path.stat().st_size, [path.read_bytes()]
     for seq, record in zip(range(2, total + 1), records(), strict=False):
-        line = json.dumps({"seq": seq, "previous": last, **plain(record)}, separators=(",", ":")).encode()
+        line = line_of(record, seq, last)
         last, size = digest_of(line), size + len(line) + 1
         if size > SEGMENT_BYTES:
             path.write_bytes(b"".join(lines))
@@ -90,54 +97,73 @@ def written(folder: Path, total: int) -> Path:
     return folder
 
 
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+def line_of(record: Record, seq: int, previous: str) -> bytes:
+    return json.dumps({"seq": seq, "previous": previous, **plain(record)}, separators=(",", ":")).encode()
 
 
-def appending(folder: Path, runs: int) -> None:
-    with AuditLog(folder, recorded_at=AT) as log:
-        intents = [[intent(PER_SESSION * run + n) for n in range(PER_SESSION)] for run in range(10 * runs)]
-        batch = [seconds(lambda many=many: log.append_many(many)) for many in intents]  # type: ignore[misc]
-        single = [seconds(lambda one=one: log.append(outcome(one))) for many in intents for one in many]  # type: ignore[misc]
-        closing = [
-            seconds(lambda run=run: log.checkpoint(recorded_at=AT, why="session", session=FIRST + timedelta(days=run)))  # type: ignore[misc]
-            for run in range(10 * runs)
-        ]
-    for name, times, records in (
-        ("one outcome, one fsync", single, 1),
-        (f"{PER_SESSION} intents, one fsync", batch, PER_SESSION),
-        ("checkpoint and head", closing, 1),
-    ):
-        median = statistics.median(times)
-        print(f"append, {name:22}: {1e3 * median:7.2f} ({1e3 * min(times):.2f}) ms, {records / median:9,.0f} records a second")
+def appended(place: Path, *, together: bool) -> dict[str, Piece]:
+    """Intents of a session in one append, or its outcomes one by one; what is not asked for is appended as well, and not timed."""
+    sessions = [[intent(PER_SESSION * session + n) for n in range(PER_SESSION)] for session in range(SESSIONS)]
+    fresh = count()
+
+    def new(kind: str) -> Path:
+        return place / f"{kind}{next(fresh)}-{os.getpid()}"
+
+    def ours() -> Spent:
+        spent = 0.0
+        with AuditLog(new("log"), recorded_at=AT) as log:
+            for intents in sessions:
+                batch = seconds(lambda intents=intents: log.append_many(intents))  # type: ignore[misc]
+                single = sum(seconds(lambda one=one: log.append(outcome(one))) for one in intents)  # type: ignore[misc]
+                spent += batch if together else single
+        return Spent(seconds=spent)
+
+    def bare() -> None:
+        with new("plain").open("ab", buffering=0) as file:
+            for intents in sessions:
+                lines = [line_of(of if together else outcome(of), 1, "0" * 64) + b"\n" for of in intents]
+                for batch in [lines] if together else [[line] for line in lines]:
+                    file.write(b"".join(batch))
+                    os.fsync(file.fileno())
+
+    return {measure.OURS: Piece(run=ours), "plain append of JSON and fsync": Piece(run=bare)}
 
 
-def verifying(folder: Path, total: int, runs: int) -> None:
-    found = verify(written(folder, total), deep=False)
-    size = sum(path.stat().st_size for path in found.segments) / total
-    print(f"{total:,} records of {size:.0f} bytes in {len(found.segments)} segments:")
-    decision = intent(total // 4).decision_id
-    works: tuple[tuple[str, Callable[[], object], int], ...] = (
-        ("verify the chain", lambda: verify(folder, deep=False), runs),
-        ("open for writing", lambda: AuditLog(folder, recorded_at=AT).close(), runs),
-        ("find one decision", lambda: find(folder, decision), runs),
-        ("verify deep", lambda: verify(folder, deep=True), 1),
-    )
-    for name, work, repeat in works:
-        times = [seconds(work) for _ in range(repeat)]
-        median = statistics.median(times)
-        print(f"  {name:18} {1e3 * median:9.1f} ({1e3 * min(times):.1f}) ms, {total / median:9,.0f} records a second")
+def verified(place: Path, total: int) -> dict[str, Piece]:
+    """What reads a whole log, one that `written` leaves."""
+    folder = written(place / "verified", total)
+    wanted = intent(total // 4).decision_id
+
+    def hashed() -> int:
+        found = hashlib.sha256()
+        for path in sorted(folder.glob("*.jsonl")):
+            found.update(path.read_bytes())
+        return total
+
+    return {
+        f"{measure.OURS}, chain": Piece(run=lambda: verify(folder, deep=False).count),
+        f"{measure.OURS}, deep": Piece(run=lambda: verify(folder, deep=True).count, tolerance=0.0),
+        f"{measure.OURS}, open for writing": Piece(run=lambda: AuditLog(folder, recorded_at=AT).close()),
+        f"{measure.OURS}, find a decision": Piece(run=lambda: find(folder, wanted)),
+        "sha256 of the bytes": Piece(run=hashed),
+    }
 
 
-def main(runs: int) -> None:
-    print(f"Python {platform.python_version()}, {platform.machine()}, one process, {runs} runs; median (least)")
-    with tempfile.TemporaryDirectory() as place:
-        appending(Path(place) / "appended", runs)
-        for total in (20_000, 200_000):
-            verifying(Path(place) / str(total), total, runs)
+def cases(*, quick: bool) -> Iterator[Case]:
+    """Appends of one and of twenty, and logs of two lengths."""
+    every = SESSIONS * PER_SESSION
+    yield Case(name="append outcomes one by one", build=lambda place: appended(place, together=False), units=every, unit="record")
+    yield Case(name=f"append {PER_SESSION} intents at once", build=lambda place: appended(place, together=True), units=every, unit="record")
+    for total in (20_000,) if quick else (20_000, 200_000):
+        yield Case(
+            name=f"verify {total:,} records",
+            build=lambda place, total=total: verified(place, total),  # type: ignore[misc]
+            differ=lambda a, b: float(abs(a - b)),
+            repeat=3,
+            units=total,
+            unit="record",
+        )
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5)
+    measure.main("audit", cases, ())

@@ -1,51 +1,58 @@
-"""A cold run on the shipped data, to its printed verdict, against the bare import of its stack, in turn, in one call.
+"""A cold run on the shipped data, to its printed verdict, beside the bare import of its stack, in turn, each in a process of its own.
 
-python bench/cold_start.py [RUNS]
+    python bench/cold_start.py [--quick]
+
+The report is drawn after the verdict and not part of it. Where hypothesis is installed, pandera imports it: an environment made from
+requirements.lock has none.
 """
 
 from __future__ import annotations
 
-import platform
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
-IMPORTS = [sys.executable, "-c", "import hydra, duckdb, pandas, scipy.stats, pandera.pandas"]
-COMMAND = [str(Path(sys.executable).parent / "policyengine")]
+import measure
+from measure import Case, Piece, Spent, child_seconds
+
+STACK = "import hydra, duckdb, pandas, scipy.stats, pandera.pandas"
+OWN = STACK.replace("scipy.stats, ", "")
+COMMAND = str(Path(sys.executable).parent / "policyengine")
 
 
-def seconds(command: list[str], folder: str) -> float:
-    started = time.perf_counter()
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    return time.perf_counter() - started
+def started(command: list[str], until: str, place: Path) -> Spent:
+    """A command in a new folder, with no state of earlier runs."""
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        took, peak = child_seconds(command, until, Path(folder))
+    return Spent(seconds=took, peak_mb=peak)
 
 
-def to_verdict(command: list[str], folder: str) -> float:
-    """Seconds to the last line of what is said; the report is drawn after it."""
-    started = time.perf_counter()
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        said = [time.perf_counter() - started for line in process.stdout if line.startswith("next ")]
-        assert process.wait() == 0
-    return said[-1]
+def imported(code: str, place: Path) -> Spent:
+    """A bare import: until the interpreter has done it."""
+    return started([sys.executable, "-c", f"{code}; print('done', flush=True)"], "done", place)
 
 
-def main() -> None:
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    with tempfile.TemporaryDirectory() as folder:
-        seconds(IMPORTS, folder)
-        to_verdict(COMMAND, folder)
-        pairs = [(seconds(IMPORTS, folder), to_verdict(COMMAND, folder)) for _ in range(runs)]
-    imports, ours = zip(*pairs, strict=True)
-    ratios = sorted(b / a for a, b in pairs)
-    print(f"Python {platform.python_version()}, {platform.machine()}, {runs} pairs after a warm-up")
-    print(f"bare imports   median {statistics.median(imports):.2f} s   spread {min(imports):.2f}-{max(imports):.2f} s")
-    print(f"policyengine   median {statistics.median(ours):.2f} s   spread {min(ours):.2f}-{max(ours):.2f} s")
-    print(f"ratio          median {statistics.median(ratios):.2f}     spread {ratios[0]:.2f}-{ratios[-1]:.2f}")
+def runs(place: Path, *options: str) -> dict[str, Piece]:
+    """A run of the command, beside bare imports."""
+    command = [COMMAND, *options, f"runtime.state_dir={place / 'state'}", "hydra.run.dir=outputs"]
+    return {
+        measure.OURS: Piece(run=lambda: started(command, "next ", place)),
+        "bare import of the stack": Piece(run=lambda: imported(STACK, place)),
+        "the same without scipy.stats": Piece(run=lambda: imported(OWN, place)),
+    }
+
+
+def cases(*, quick: bool) -> Iterator[Case]:
+    """The demo, and one line that needs nothing."""
+    yield Case(name="demo, to the verdict", build=runs, repeat=3 if quick else 9)
+    version = {
+        measure.OURS: Piece(run=lambda: started([COMMAND, "--version"], "policyengine ", Path.cwd())),
+        "bare python": Piece(run=lambda: imported("pass", Path.cwd())),
+        "bare import of hydra": Piece(run=lambda: imported("import hydra", Path.cwd())),
+    }
+    yield Case(name="--version", build=lambda _: version, repeat=3 if quick else 9)
 
 
 if __name__ == "__main__":
-    main()
+    measure.main("cold_start", cases, ("hydra-core", "duckdb", "pandas", "pandera", "scipy", "hypothesis"))

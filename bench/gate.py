@@ -1,44 +1,50 @@
-"""Speed and memory of the gate's statistics beside arch, one process, one thread: OMP_NUM_THREADS=1 python bench/gate.py [RUNS]
+"""The gate's statistics beside arch, in one process on one thread.
 
-With `coverage REPS` instead: how often the 95% intervals cover the truth.
+    python bench/gate.py [--quick]
+    python bench/gate.py coverage REPS
+
+With `coverage` instead: how often the 95% intervals cover the truth. Resamples of both come from other draws, so what is compared are
+the upper 95% bounds of what they estimate, and the p-values: equal up to their Monte Carlo error.
 """
 
 from __future__ import annotations
 
-import platform
-import resource
-import statistics
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from pathlib import Path
 
+import measure
 import numpy as np
-from arch.bootstrap import StationaryBootstrap
+from measure import Case, Piece, have
+from numpy.typing import NDArray
 
 from policyengine.evidence import judge, sharpe_difference_test
 from policyengine.evidence.controls.simulate import book_moments, solve_drifts, tilted
 from policyengine.evidence.statistics.paths import path_differences
+from policyengine.evidence.statistics.selection import stepm
 from policyengine.evidence.statistics.significance import mean_difference_interval
 from policyengine.spec.significance import SignificanceSpec
 
+Floats = NDArray[np.float64]
 RESAMPLES = 10_000
 MEAN_BLOCK = 6
+TRIALS = 20
 TILT = np.array([1.0, 0.72, 0.55])
 
 
-def arms(n: int) -> tuple[np.ndarray, np.ndarray]:
+def arms(n: int) -> tuple[Floats, Floats]:
     sample = tilted(np.random.default_rng(0), 1, n, solve_drifts((np.ones(3), TILT), (1.0, 1.5)), TILT)
     return sample.baseline[0].sum(axis=1), sample.candidate[0].sum(axis=1)
 
 
-def statistics_of(b: np.ndarray, c: np.ndarray) -> np.ndarray:
+def statistics_of(b: Floats, c: Floats) -> Floats:
     """What arch applies to each resample: the same three numbers, written for speed in NumPy."""
 
-    def drawdown(x: np.ndarray) -> float:
+    def drawdown(x: Floats) -> float:
         wealth = np.cumprod(1.0 + x)
         return 1.0 - float((wealth / np.maximum(np.maximum.accumulate(wealth), 1.0)).min())
 
-    def factor(x: np.ndarray) -> float:
+    def factor(x: Floats) -> float:
         sizes, total = np.abs(x).sum(), x.sum()
         return (sizes + total) / (sizes - total)
 
@@ -46,38 +52,76 @@ def statistics_of(b: np.ndarray, c: np.ndarray) -> np.ndarray:
     return np.array([(1.0 + c).prod() - (1.0 + b).prod(), drawdown(matched) - drawdown(b), factor(c) - factor(b)])
 
 
-def seconds(run: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    run()
-    return time.perf_counter() - started
+def resampled(n: int) -> dict[str, Piece]:
+    """The drawdown guard's joint resampling of both arms' paths."""
+    b, c = arms(n)
+
+    def ours() -> Floats:
+        found = path_differences(b, c, mean_block=MEAN_BLOCK, n_boot=RESAMPLES, rng=np.random.default_rng(1))
+        return np.stack([found.total_return, found.max_drawdown, found.profit_factor], axis=1)
+
+    pieces = {measure.OURS: Piece(run=ours)}
+    if have("arch"):
+        from arch.bootstrap import StationaryBootstrap  # noqa: PLC0415
+
+        pieces["arch"] = Piece(run=lambda: StationaryBootstrap(MEAN_BLOCK, b, c, seed=1).apply(statistics_of, RESAMPLES), tolerance=0.1)
+    return pieces
 
 
-def speed(runs: int) -> None:
-    print(f"Python {platform.python_version()}, NumPy {np.__version__}, {platform.machine()}, {runs} runs in turn; median (least)")
-    for n in (250, 2500):
-        b, c = arms(n)
+def bounds_apart(first: Floats, other: Floats) -> float:
+    """Largest difference of the 95% quantiles of the three columns, in standard deviations of each."""
+    a, b = (np.quantile(x, 0.95, axis=0) for x in (first, other))
+    return float(np.max(np.abs(a - b) / np.std(first, axis=0)))
 
-        def ours(b: np.ndarray = b, c: np.ndarray = c) -> object:
-            return path_differences(b, c, mean_block=MEAN_BLOCK, n_boot=RESAMPLES, rng=np.random.default_rng(1))
 
-        def theirs(b: np.ndarray = b, c: np.ndarray = c) -> object:
-            return StationaryBootstrap(MEAN_BLOCK, b, c, seed=1).apply(statistics_of, RESAMPLES)
+def selected(n: int) -> dict[str, Piece]:
+    """Whether any of many trials is better: ours by stepwise multiple testing of the Sharpe difference, arch by Hansen's test of the mean.
 
-        ours()
-        pairs = [(seconds(ours), seconds(theirs)) for _ in range(runs)]
-        mine, other = zip(*pairs, strict=True)
-        ratio = statistics.median(t / m for m, t in pairs)
-        print(
-            f"joint d return, d max_drawdown, d profit factor, B = {RESAMPLES:,}, {n:5,} days: "
-            f"ours {1e3 * statistics.median(mine):6.1f} ({1e3 * min(mine):.1f}) ms, "
-            f"arch {1e3 * statistics.median(other):7.1f} ({1e3 * min(other):.1f}) ms, {ratio:.1f} times"
+    Trials as volatile as the baseline, so that both ask the same; one is better by about three standard errors.
+    """
+    rng = np.random.default_rng(2)
+    b = rng.normal(0.0004, 0.01, n)
+    noise = rng.normal(0.0, 0.003, (n, TRIALS))
+    trials = b[:, None] + noise - noise.mean(axis=0)
+    trials[:, 0] += 3.0 * 0.003 / n**0.5
+    trials *= b.std() / trials.std(axis=0)
+    pieces = {
+        measure.OURS: Piece(run=lambda: min(stepm(b, trials, seed=1, n_boot=RESAMPLES - 1, gate=SignificanceSpec()).p_values)),
+    }
+    if have("arch"):
+        from arch.bootstrap import SPA, StepM  # noqa: PLC0415
+
+        def spa() -> float:
+            test = SPA(np.zeros(n), b[:, None] - trials, block_size=MEAN_BLOCK, reps=RESAMPLES, seed=1)
+            test.compute()
+            return float(test.pvalues["consistent"])
+
+        def stepwise() -> None:
+            StepM(np.zeros(n), b[:, None] - trials, size=0.05, block_size=MEAN_BLOCK, reps=RESAMPLES, seed=1).compute()
+
+        pieces["arch, SPA"] = Piece(run=spa, tolerance=0.1)
+        pieces["arch, StepM"] = Piece(run=stepwise)
+    return pieces
+
+
+def cases(*, quick: bool) -> Iterator[Case]:
+    """Sessions of a sample."""
+    lengths = (250,) if quick else (250, 2_500)
+    for n in lengths:
+        yield Case(name=f"joint resampling, {n:,} sessions", build=lambda _, n=n: resampled(n), differ=bounds_apart)  # type: ignore[misc]
+    for n in lengths:
+        yield Case(
+            name=f"best of {TRIALS} trials, {n:,} sessions",
+            build=lambda _, n=n: selected(n),  # type: ignore[misc]
+            differ=lambda p, q: abs(p - q),
         )
-    for n in (250, 2500):
+    for n in lengths:
         b, c = arms(n)
-        judge(b, c, seed=1)
-        times = [seconds(lambda b=b, c=c: judge(b, c, seed=1)) for _ in range(3 * runs)]  # type: ignore[misc]
-        print(f"judge(), B = 9,999, {n:5,} days: {1e3 * statistics.median(times):6.1f} ({1e3 * min(times):.1f}) ms")
-    print(f"peak resident memory, arch included: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+
+        def judging(_: Path, b: Floats = b, c: Floats = c) -> dict[str, Piece]:
+            return {measure.OURS: Piece(run=lambda: judge(b, c, seed=1))}
+
+        yield Case(name=f"judge, {n:,} sessions", build=judging, repeat=15)
 
 
 def coverage(reps: int) -> None:
@@ -107,4 +151,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["coverage"]:
         coverage(int(sys.argv[2]))
     else:
-        speed(int(sys.argv[1]) if len(sys.argv) > 1 else 5)
+        measure.main("gate", cases, ("numpy", "scipy", "arch"))

@@ -1,25 +1,22 @@
-"""The shell against its peers, in one process: median seconds over the same infeasible requests. Recorded, never gating.
+"""The shell beside solvers of the same quadratic program, in one process over the same infeasible requests.
 
-    python bench/shell.py [--repeat 15]
+    python bench/shell.py [--quick]
 
-Peers: a plain Python proportional cap loop (not exact: it only gets under the caps), always; Clarabel called directly, CVXPY with
-parameters on Clarabel, DAQP and OSQP where they are installed. Every exact peer solves the proportional problem with the shell's
-own matrices; its largest distance from the shell's answer is printed beside its time.
+The plain Python loop is not exact: it scales each group under its cap, one after the other, and only gets under the caps. Clarabel
+called directly, CVXPY with parameters on Clarabel, DAQP and OSQP solve the proportional problem with the shell's own matrices; the
+difference is their largest distance from the shell's answer. OSQP runs at its default accuracy.
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib
-import importlib.metadata
 import itertools
-import platform
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
-from typing import Any
 
+import measure
 import numpy as np
+from measure import Case, Piece, have
 from numpy.typing import NDArray
 
 from policyengine.allocation.shell import project, project_batch
@@ -46,18 +43,6 @@ def infeasible(count: int, upper: Floats, groups: Floats, caps: Floats, rng: np.
         w = rng.dirichlet(np.ones(len(upper)), count) * rng.choice([1.0, 1.3], (count, 1))
         found = np.vstack([found, w[(np.minimum(w, upper) @ groups.T > caps).any(axis=1)]])
     return found[:count]
-
-
-def medians(solvers: dict[str, Solver], requests: Floats, repeat: int) -> dict[str, float]:
-    """Median over requests and repeats of the seconds that one call takes; solvers in turn, so that a busy moment meets all of them."""
-    spent: dict[str, list[float]] = {name: [] for name in solvers}
-    for _ in range(repeat):
-        for name, solve in solvers.items():
-            for w in requests:
-                start = time.perf_counter()
-                solve(w)
-                spent[name].append(time.perf_counter() - start)
-    return {name: float(np.median(seconds)) for name, seconds in spent.items()}
 
 
 def cap_loop(upper: Floats, groups: Floats, caps: Floats) -> Solver:
@@ -137,80 +122,71 @@ def by_osqp(osqp: ModuleType, upper: Floats, groups: Floats, caps: Floats) -> So
     return solve
 
 
-PEERS: dict[str, tuple[str, Callable[..., Solver], int]] = {
-    "Clarabel": ("clarabel", by_clarabel, 5000),
-    "CVXPY on Clarabel": ("cvxpy", by_cvxpy, 500),
-    "DAQP": ("daqp", by_daqp, 500),
-    "OSQP": ("osqp", by_osqp, 5000),
+PEERS: dict[str, tuple[str, Callable[..., Solver], int, float]] = {
+    "Clarabel": ("clarabel", by_clarabel, 5000, 1e-4),
+    "CVXPY on Clarabel": ("cvxpy", by_cvxpy, 500, 1e-4),
+    "DAQP": ("daqp", by_daqp, 500, 1e-9),
+    "OSQP": ("osqp", by_osqp, 5000, 1e-2),
 }
+"""Module, solver, the most instruments it is tried with, and how far from exact it may be."""
 
 
-def load(name: str) -> Any:
-    """The module, or None where it is not installed."""
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        return None
-
-
-def single(n: int, repeat: int, peers: dict[str, Any]) -> None:
+def single(n: int, count: int) -> dict[str, Piece]:
     """One request at a time."""
     rng = np.random.default_rng(n)
     upper, groups, caps = barbell(n, rng)
-    requests = infeasible(200 if n < 100 else 40, upper, groups, caps, rng)
-    own: dict[str, Solver] = {
-        "shell, proportional": lambda w: project(w, upper, groups, caps),
-        "shell, euclidean": lambda w: project(w, upper, groups, caps, metric="euclidean"),
-    }
+    requests = infeasible(count, upper, groups, caps, rng)
     calls = itertools.count(1)
 
     def anew(w: Floats) -> Floats:
         """Caps that never come again: others are read once and kept."""
         return project(w, upper, groups, caps * (1 + next(calls) * 2.0**-50))
 
-    quick = medians({**own, "shell, caps ever new": anew, "plain cap loop": cap_loop(upper, groups, caps)}, requests, repeat)
-    print(f"n = {n}, m = {len(caps)}, {len(requests)} infeasible requests")
-    for name, seconds in quick.items():
-        print(f"  {name:24}{seconds * 1e6:12.1f} us   {seconds / quick['plain cap loop']:.1f} times the loop")
-    exact = {
-        name: build(peers[module], upper, groups, caps) for name, (module, build, most) in PEERS.items() if peers[module] and n <= most
+    def every(solve: Solver, tolerance: float | None = None) -> Piece:
+        return Piece(run=lambda: np.stack([solve(w) for w in requests]), tolerance=tolerance)
+
+    pieces = {
+        f"{measure.OURS}, proportional": every(lambda w: project(w, upper, groups, caps)),
+        f"{measure.OURS}, euclidean": every(lambda w: project(w, upper, groups, caps, metric="euclidean")),
+        f"{measure.OURS}, caps ever new": every(anew, 1e-9),
+        "plain cap loop": every(cap_loop(upper, groups, caps)),
     }
-    slow = medians({**own, **exact}, requests[:12], max(1, repeat // 3))
-    for name, solve in exact.items():
-        distance = max(float(np.abs(solve(w) - project(w, upper, groups, caps)).max()) for w in requests[:10])
-        times = slow[name] / slow["shell, proportional"]
-        print(f"  {name:24}{slow[name] * 1e6:12.1f} us   {times:.1f} times the shell, distance {distance:.0e}")
+    for name, (module, build, most, tolerance) in PEERS.items():
+        if n <= most and have(module):
+            pieces[name] = every(build(importlib.import_module(module), upper, groups, caps), tolerance)
+    return pieces
 
 
-def batched(n: int, batch: int, repeat: int) -> None:
-    """Many requests at once."""
+def batched(n: int, count: int) -> dict[str, Piece]:
+    """Many requests at once, beside one at a time."""
     rng = np.random.default_rng(n)
     upper, groups, caps = barbell(n, rng)
-    requests = infeasible(batch, upper, groups, caps, rng)
-    for metric in ("proportional", "euclidean"):
-        spent = []
-        for _ in range(repeat):
-            start = time.perf_counter()
-            project_batch(requests, upper, groups, caps, metric=metric)
-            spent.append(time.perf_counter() - start)
-        print(f"batch of {batch}, n = {n}, {metric}: {batch / float(np.median(spent)):,.0f} infeasible projections a second")
+    requests = infeasible(count, upper, groups, caps, rng)
+    return {
+        f"{measure.OURS}, batch": Piece(run=lambda: project_batch(requests, upper, groups, caps)),
+        f"{measure.OURS}, batch, euclidean": Piece(run=lambda: project_batch(requests, upper, groups, caps, metric="euclidean")),
+        f"{measure.OURS}, one by one": Piece(run=lambda: np.stack([project(w, upper, groups, caps) for w in requests]), tolerance=0.0),
+    }
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeat", type=int, default=15)
-    repeat = parser.parse_args().repeat
-    peers = {module: load(module) for module, _, _ in PEERS.values()}
-    absent = [name for name, (module, _, _) in PEERS.items() if peers[module] is None]
-    print(f"Python {platform.python_version()}, NumPy {np.__version__}, {platform.machine()}, one process; median of {repeat} runs in turn")
-    versions = [f"{module} {importlib.metadata.version(module)}" for module, found in peers.items() if found is not None]
-    print(f"peers: {', '.join(versions) or 'none'}; absent: {', '.join(absent) or 'none'}")
-    for n in (8, 20, 500, 5000):
-        single(n, repeat, peers)
-    for batch in (1000, 10_000):
-        batched(20, batch, repeat)
+def apart(first: Floats, other: Floats) -> float:
+    """Largest distance of a weight."""
+    return float(np.max(np.abs(first - other)))
+
+
+def cases(*, quick: bool) -> Iterator[Case]:
+    """Instruments, under eight groups."""
+    for n, count in ((8, 200), (20, 200)) if quick else ((8, 200), (20, 200), (500, 40), (5000, 20)):
+        yield Case(
+            name=f"n = {n:,}, {count} infeasible requests",
+            build=lambda _, n=n, count=count: single(n, count),  # type: ignore[misc]
+            differ=apart,
+            units=count,
+            unit="request",
+        )
+    count = 1_000 if quick else 10_000
+    yield Case(name=f"n = 20, {count:,} infeasible requests", build=lambda _: batched(20, count), differ=apart, units=count, unit="request")
 
 
 if __name__ == "__main__":
-    main()
+    measure.main("shell", cases, ("numpy", "clarabel", "cvxpy", "daqp", "osqp"))

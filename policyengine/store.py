@@ -144,8 +144,10 @@ def write_parquet(path: Path, columns: Mapping[str, object]) -> None:
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     arrays = {name: value.array(pa) if isinstance(value, Words) else value for name, value in columns.items()}
+    table = pa.table(arrays)
+    repeating = [name for name, column in zip(table.column_names, table.columns, strict=True) if _repeats(column, pa)]
     buffer = pa.BufferOutputStream()
-    pq.write_table(pa.table(arrays), buffer, compression="zstd")
+    pq.write_table(table, buffer, compression="zstd", use_dictionary=repeating)
     write_bytes(path, buffer.getvalue().to_pybytes())
 
 
@@ -166,6 +168,12 @@ def rounded(value: object) -> Any:
     if isinstance(value, list | tuple):
         return [rounded(v) for v in value]
     raise TypeError(f"{type(value).__name__} has no form in JSON")
+
+
+def _repeats(column: Any, pa: Any) -> bool:
+    """Whether a column is of few texts, by its first ones: a dictionary of numbers or of names that never recur is work for nothing."""
+    first = column.slice(0, 1000)
+    return bool(pa.types.is_string(column.type) and 2 * len(first.unique()) <= len(first))
 
 
 def _cell(value: object) -> object:

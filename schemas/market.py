@@ -64,7 +64,7 @@ CLOSING_TRADES = _schema(
     "closing_trades",
     {
         "trade_id": _KEY,
-        "code": pa.Column("int32", pa.Check.ge(0)),
+        "symbol": _KEY,
         "traded_at": pa.Column("int64"),
         "side": pa.Column("int8", pa.Check.isin([-1, 1])),
         "quantity": _number(nullable=False),
@@ -79,21 +79,20 @@ CLOSING_TRADES = _schema(
 )
 """Closing trades; uniqueness of trade_id is a data check with a severity of its own."""
 
-DAILY_TRADE_PNL = _schema(
-    "daily_trade_pnl",
+LEDGER_SUMS = _schema(
+    "ledger_sums",
     {
         "day": pa.Column("int64"),
         "bucket": pa.Column(None, pa.Check.isin(["safe", "core", "spec", "other"])),
-        "trades": pa.Column("int64", pa.Check.gt(0)),
-        "losing_trades": pa.Column("int64", pa.Check.ge(0)),
-        "zero_trades": pa.Column("int64", pa.Check.ge(0)),
-        "gross_profit": _number(pa.Check.ge(0.0), nullable=False),
-        "gross_loss": _number(pa.Check.ge(0.0), nullable=False),
-        "realized_pnl": _number(nullable=False),
+        "clipped": pa.Column("int64", pa.Check.ge(0)),
+        "closed": pa.Column("int64", pa.Check.gt(0)),
+        **{name: pa.Column("int64", pa.Check.ge(0)) for name in ("won", "lost", "known", "named")},
+        **{name: _number(pa.Check.in_range(0.0, 1.0)) for name in ("least_base", "most_base")},
+        **{name: _number(pa.Check.ge(0.0), nullable=False) for name in ("profit", "loss", "profit_over_base", "loss_over_base")},
     },
-    unique=["day", "bucket"],
+    unique=["day", "bucket", "clipped"],
 )
-"""Closing trades added up by UTC date and bucket."""
+"""Closing trades added up by UTC date, bucket and class of base confidence, of which the least and the most are shown."""
 
 
 class ContractBroken(Exception):

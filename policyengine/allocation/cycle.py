@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policyengine.allocation.constraints import Constraints, constraints
-from policyengine.allocation.scaler import RiskState, Scaling, budgets_of, effective_fracs, risk_factors, scaling_of
+from policyengine.allocation.scaler import Budgets, RiskState, Scaling, budgets_of, effective_fracs, risk_factors, scaling_of
 from policyengine.allocation.shell import project_batch, sweep_idle_cash
-from policyengine.allocation.sizing import Sized, size
+from policyengine.allocation.sizing import BUCKETS, Sized, size
 from policyengine.allocation.sleeves import SLEEVES, Grid, relative, retained, sleeve_of
 from policyengine.errors import BrokenInvariant, ConfigError
+from policyengine.market.rows import SignalRows
 from policyengine.records import TOLERANCE, Bucket, Sleeve
 from policyengine.signals.stream import Stream, features
 from policyengine.spec.root import ArmSpec, PolicySpec
@@ -97,30 +98,29 @@ class Cycle:
         symbols = self.symbols = stream.rows.symbols
         self._policies = tuple(policies)
         self._asked = asked
-        gross = [policy.limits.gross_max_frac if policy.limits.enabled else 1.0 for policy in policies]
-        self._budgets = budgets_of([policy.sleeves for policy in policies], gross)
+        self._budgets = budgets_by(policies)
         self._base = effective_fracs(np.ones((len(policies), len(SLEEVES))), self._budgets)
         self._periods_per_year = periods_per_year
-        self._barred = np.array([not allow_short or not _may_be_short(universe, symbol) for symbol in symbols])
+        self._barred = np.array([not allow_short or not may_be_short(universe, symbol) for symbol in symbols])
         self._chunk = (0, 0)
         self._shares = self._allocated = self._weights = np.empty((len(policies), 0, len(symbols)))
         self._clock = clock
         self.seconds = [0.0] * len(policies)
-        sized = []
+        buckets, sized = buckets_of(stream.rows, universe), []
         for p, policy in enumerate(policies):
             started = clock()
-            sized.append(_sized(policy, stream, universe))
+            sized.append(sized_by(policy, stream.rows, buckets))
             self.seconds[p] += clock() - started
         self.sized = tuple(sized)
         self._swept = [[symbols.index(s) for s in policy.limits.swept if s in symbols] for policy in policies]
-        self.limits = tuple(_limits(policy, universe, symbols) for policy in policies)
+        self.limits = tuple(limits_of(policy, universe, symbols) for policy in policies)
         if any(c.groups.tobytes() != self.limits[0].groups.tobytes() for c in self.limits):
             raise ConfigError("sleeves.enabled", "differs between policies over instruments of the sleeve tail_hedge")
         lots = [instrument.lot_size if (instrument := universe.instruments.get(s)) is not None else None for s in symbols]
         self.lots = np.array([0.0 if lot is None else lot for lot in lots])
         scales = any(policy.scaler.enabled and policy.sleeves.enabled for policy in policies)
         self.scaling = scaling_of([policy.scaler for policy in policies]) if scales else None
-        self._charged = _charged(asked)
+        self._charged = charged(asked)
 
     def decide(self, t: int, risk: RiskState | None = None, /) -> Decision:
         """Decide on session `t`, given how risky the sleeves have been; needed where a policy scales its budgets.
@@ -216,7 +216,7 @@ def charged_to(source: str, symbol: str, universe: UniverseSpec) -> Sleeve:
     return declared or sleeve_of(source, universe.bucket(symbol), universe.market(symbol))
 
 
-def _charged(asked: Grid) -> NDArray[np.int8]:
+def charged(asked: Grid) -> NDArray[np.int8]:
     """Sleeve of the last signal of each instrument up to each session, (T, N)."""
     session = np.arange(asked.base.shape[0])[:, None]
     last = np.maximum.accumulate(np.where(asked.base > 0.0, session, 0), axis=0)
@@ -232,24 +232,31 @@ def _runs(charged: bytes) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[n
     return order, starts, present.astype(np.intp)
 
 
-def _sized(policy: ArmSpec | PolicySpec, stream: Stream, universe: UniverseSpec) -> Sized:
-    rows = stream.rows
-    buckets = [universe.bucket(symbol) for symbol in rows.symbols]
-    return size(
-        policy.sizing,
-        rows.confidence,
-        buckets=[buckets[code] for code in rows.code.tolist()],
-        regimes=rows.regime.tolist(),
-        features=features(rows, tuple(policy.sizing.overlays)),
-    )
+def buckets_of(rows: SignalRows, universe: UniverseSpec) -> NDArray[np.intp]:
+    """Bucket of each signal's instrument, (S,) indices into `Bucket`."""
+    codes = np.array([BUCKETS.index(universe.bucket(symbol)) for symbol in rows.symbols], dtype=np.intp)
+    return codes[rows.code]
 
 
-def _limits(policy: ArmSpec | PolicySpec, universe: UniverseSpec, symbols: Sequence[str]) -> Constraints:
+def sized_by(policy: ArmSpec | PolicySpec, rows: SignalRows, buckets: NDArray[np.intp]) -> Sized:
+    """What the overlay of a policy makes of the signals, whose `buckets` are those of `buckets_of`."""
+    overlays = features(rows, tuple(policy.sizing.overlays))
+    return size(policy.sizing, rows.confidence, buckets=buckets, regimes=rows.regime, features=overlays)
+
+
+def budgets_by(policies: Sequence[ArmSpec | PolicySpec]) -> Budgets:
+    """The budgets of policies, within the gross of each one's limits."""
+    gross = [policy.limits.gross_max_frac if policy.limits.enabled else 1.0 for policy in policies]
+    return budgets_of([policy.sleeves for policy in policies], gross)
+
+
+def limits_of(policy: ArmSpec | PolicySpec, universe: UniverseSpec, symbols: Sequence[str]) -> Constraints:
+    """The feasible set of a policy over `symbols`, its sleeve of hedges included."""
     hedge_max_frac = policy.sleeves.tail_hedge.max_nav_frac if policy.sleeves.enabled else None
     return constraints(policy.limits, universe, symbols, hedge_max_frac=hedge_max_frac)
 
 
-def _may_be_short(universe: UniverseSpec, symbol: str) -> bool:
+def may_be_short(universe: UniverseSpec, symbol: str) -> bool:
     """A short in a safe instrument is no safety, one in a hedge no hedge, and one in an option can lose more than its weight says."""
     instrument = universe.instruments.get(symbol)
     if instrument is None:

@@ -42,23 +42,17 @@ GUARDRAILS = (Reject.STALE_PRICE, Reject.NO_PRICE, Reject.BUYING_POWER, Reject.T
 class Orders:
     """One session's orders.
 
-    `quantity` signed units, 0 where nothing trades; `requests` (P,) how many changes were wanted; `rejected` the names that each
-    reason held back; `breach` (P,): a limit stays exceeded although every name that is held can trade; `held_over` (P,): one stays
-    exceeded by a name that cannot.
+    `quantity` signed units, 0 where nothing trades; `requested` the names whose changes were wanted, `requests` (P,) how many;
+    `rejected` the names that each reason held back; `breach` (P,): a limit stays exceeded although every name that is held can trade;
+    `held_over` (P,): one stays exceeded by a name that cannot.
     """
 
     quantity: Floats
+    requested: Bools
     requests: Counts
     rejected: Mapping[Reject, Bools]
     breach: Bools
     held_over: Bools
-
-    def counts(self) -> Counts:
-        """Rejects by reason, (P, len(Reject))."""
-        counts = np.zeros((self.quantity.shape[0], len(Reject)), dtype=np.int64)
-        for reason, names in self.rejected.items():
-            counts[:, reason] = names.sum(axis=1)
-        return counts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +115,7 @@ class OrderSizer:
             rejected[Reject.TURNOVER] = held_back & wanted & ~small & tradable
         plan = self._within_limits(nav, exposure, weights, wanted & ~small & tradable, tradable, unit)
         small &= ~plan.traded
+        requested = wanted & ~small
         rejected |= {Reject.BUYING_POWER: plan.cut, Reject.BELOW_MINIMUM: small}
         target = np.divide(plan.weights * plan.value[:, None], unit, out=np.zeros_like(weights), where=plan.traded)
         if self._lots is not None:
@@ -130,7 +125,8 @@ class OrderSizer:
         stuck = (~tradable & (quantity != 0.0)).any(axis=1) if not tradable.all() else np.zeros_like(plan.over)
         return Orders(
             quantity=ordered,
-            requests=(wanted & ~small).sum(axis=1),
+            requested=requested,
+            requests=requested.sum(axis=1),
             rejected=rejected,
             breach=plan.over & ~stuck,
             held_over=plan.over & stuck,

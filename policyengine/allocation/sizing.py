@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from policyengine.records import Bucket
 from policyengine.spec.sizing import Overlay, OverlaySpec, SizingSpec
 
 Floats = NDArray[np.float64]
+BUCKETS = tuple(Bucket)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,14 +29,19 @@ class Sized:
 
 
 def size(
-    sizing: SizingSpec, base: Floats, *, buckets: Sequence[Bucket], regimes: Sequence[str | None], features: Mapping[Overlay, Floats]
+    sizing: SizingSpec,
+    base: Floats,
+    *,
+    buckets: Sequence[Bucket] | NDArray[np.intp],
+    regimes: Iterable[str | None],
+    features: Mapping[Overlay, Floats],
 ) -> Sized:
     """Apply the overlay to S signals.
 
     Args:
         sizing: multipliers by bucket and regime, and the overlays.
         base: (S,) base confidences in [0, 1].
-        buckets: (S,) bucket of each signal's instrument.
+        buckets: (S,) bucket of each signal's instrument, or its index in `Bucket`.
         regimes: (S,) regime that each signal states, None where it states none.
         features: what each configured overlay reads, (S,), NaN where unknown. An absent feature is unknown everywhere.
 
@@ -44,15 +50,16 @@ def size(
     """
     if not sizing.enabled:
         return Sized(effective=base, names=(), factors=np.empty((0, base.size)))
-    rows = {"bucket": np.array([sizing.multipliers[bucket] for bucket in buckets], dtype=np.float64)}
+    codes = np.array([BUCKETS.index(b) for b in buckets], dtype=np.intp) if not isinstance(buckets, np.ndarray) else buckets
+    rows = {"bucket": np.array([sizing.multipliers[bucket] for bucket in BUCKETS], dtype=np.float64)[codes]}
     if sizing.regimes:
-        rows["regime"] = _regime_factor(sizing, buckets, regimes)
+        rows["regime"] = _regime_factor(sizing, codes, regimes)
     for overlay, spec in sizing.overlays.items():
         rows[overlay.value] = overlay_factor(spec, features.get(overlay, np.full(base.shape, np.nan)))
     effective = base
     for row in rows.values():
         effective = effective * row
-    return Sized(effective=np.clip(effective, 0.0, 1.0), names=tuple(rows), factors=np.stack(list(rows.values())))
+    return Sized(effective=np.clip(effective, 0.0, 1.0, out=effective), names=tuple(rows), factors=np.stack(list(rows.values())))
 
 
 def overlay_factor(spec: OverlaySpec, feature: Floats) -> Floats:
@@ -61,12 +68,10 @@ def overlay_factor(spec: OverlaySpec, feature: Floats) -> Floats:
     return np.where(np.isnan(feature), spec.floor, 1.0 - share * (1.0 - spec.floor))
 
 
-def _regime_factor(sizing: SizingSpec, buckets: Sequence[Bucket], regimes: Sequence[str | None]) -> Floats:
-    lowest = {bucket: min(by_bucket.get(bucket, 1.0) for by_bucket in sizing.regimes.values()) for bucket in Bucket}
-    return np.array(
-        [
-            lowest[bucket] if regime is None or regime not in sizing.regimes else sizing.regimes[regime].get(bucket, 1.0)
-            for bucket, regime in zip(buckets, regimes, strict=True)
-        ],
-        dtype=np.float64,
-    )
+def _regime_factor(sizing: SizingSpec, buckets: NDArray[np.intp], regimes: Iterable[str | None]) -> Floats:
+    """Of each signal (S,): the multiplier of its regime, and the lowest of its bucket where it states none that is known."""
+    named = tuple(sizing.regimes)
+    table = np.array([[sizing.regimes[name].get(bucket, 1.0) for bucket in BUCKETS] for name in named])
+    place = {name: row for row, name in enumerate(named)}
+    rows = np.array([place.get(regime, len(named)) if regime is not None else len(named) for regime in regimes], dtype=np.intp)
+    return np.vstack([table, table.min(axis=0)])[rows, buckets]

@@ -31,11 +31,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import policyengine
+from policyengine.cli import launchers
 from policyengine.cli.composition import (
     CONF,
     DATA,
     check_user_folder,
     composition_error,
+    data_home,
     first_line,
     refuse_foreign_schemas,
     set_in,
@@ -140,6 +142,7 @@ def _launch() -> None:
         ConfigError: for what is not an error of Hydra's own.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    launchers.register()
     # Hydra composes everything once more only to read hydra.mode, which --run and --multirun decide here.
     Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
     try:
@@ -207,7 +210,7 @@ def _execute(config: DictConfig, folder: Path, *, in_sweep: bool) -> int:
         spec = bind_spec(container)
     except ConfigError as error:
         raise type(error)(f"{set_in(error.path)}: {error.path}", error.rule) from None
-    if isinstance(spec.task, EvaluateTask | TradeTask):  # the others write nothing there
+    if not in_sweep and isinstance(spec.task, EvaluateTask | TradeTask):  # the others write nothing there
         _refuse_taken(folder, "hydra.run.dir")
     with tempfile.TemporaryDirectory(prefix="policyengine-") as temporary:
         return _dispatch(spec, _run(spec, folder, Path(temporary), in_sweep=in_sweep))
@@ -249,8 +252,7 @@ def _conclude(code: int) -> None:
 
 def _run(spec: Spec, folder: Path, temporary: Path, *, in_sweep: bool) -> Run:
     """The one place that reads the clock and the environment."""
-    home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    state_dir = Path(home) / "policyengine" if spec.runtime.state_dir is None else Path(spec.runtime.state_dir)
+    state_dir = data_home() / "policyengine" if spec.runtime.state_dir is None else Path(spec.runtime.state_dir)
     watched = sys.stderr.isatty() and not in_sweep
     return Run(
         run_id="r_" + secrets.token_hex(8),
@@ -279,13 +281,16 @@ class Sweep(Callback):
 
         _Ending.sweep = Path(config.hydra.sweep.dir)
         try:
-            _refuse_taken(_Ending.sweep, "hydra.sweep.dir")
+            launchers.check(config.hydra.launcher, config.hydra.runtime.choices["hydra/launcher"])
             stage = OmegaConf.select(config, "task.stage", default=Stage.CANARY.value)
             if stage not in set(Stage):
                 raise ConfigError("task.stage", unknown("value", str(stage), Stage))
             _Ending.stage = Stage(stage)
             overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
-            write_plan(_Ending.sweep, [j for batch in BasicSweeper.split_arguments(overrides, None) for j in batch])
+            jobs = [j for batch in BasicSweeper.split_arguments(overrides, None) for j in batch]
+            for place in (_Ending.sweep, *(_Ending.sweep / str(number) for number in range(len(jobs)))):
+                _refuse_taken(place, "hydra.sweep.dir")  # before the first job: one that is tried again finds what it left
+            write_plan(_Ending.sweep, jobs)
             _Ending.gate = bind(GateSpec, OmegaConf.to_container(config.gate, resolve=True), "gate")
         except PolicyEngineError as error:
             _Ending.error = error

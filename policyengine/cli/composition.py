@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,10 +53,17 @@ def _missing_file(name: str, options: Sequence[str]) -> ConfigError:
         known = sorted({file.stem for folder in (CONF, *folders) for file in (folder / group).glob("*.yaml")})
         there_is = ", ".join(known) or "none"
         return ConfigError(group or "--config-name", f"there is no file {option.removesuffix('.yaml')}.yaml; known: {there_is}")
+    if (group, option) == ("hydra/launcher", "joblib"):  # a launcher that is there with its extra alone
+        return ConfigError(f"{group}={option}", missing_extra(option))
     near = difflib.get_close_matches(option, options, n=1)
     return ConfigError(
         group, f"unknown option '{option}'; " + (f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(options))}")
     )
+
+
+def missing_extra(extra: str) -> str:
+    """What is wrong with an option whose extra is not installed."""
+    return f"needs the extra '{extra}': pip install 'barbell-policyengine[{extra}]'"
 
 
 def set_in(path: str) -> str:
@@ -66,8 +74,8 @@ def set_in(path: str) -> str:
         if key and key not in about.runtime.choices and (key == path or path.startswith(f"{key}.") or key.startswith(f"{path}.")):
             return "command line"
     parts = path.split(".")
-    for depth in (2, 1):
-        group = "/".join(parts[:depth])
+    # A grid is the only section that an experiment writes.
+    for group in ("/".join(parts[:2]), "experiment" if parts[0] == "grid" else parts[0]):
         option = about.runtime.choices.get(group)
         for source in about.runtime.config_sources:
             file = Path(source.path) / group / f"{option}.yaml"
@@ -82,6 +90,11 @@ def shown(path: Path) -> str:
         if path.is_relative_to(base):
             return str(path.relative_to(base))
     return str(path)
+
+
+def data_home() -> Path:
+    """The folder of the user's data."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
 
 
 def user_folders(argv: Sequence[str]) -> list[Path]:

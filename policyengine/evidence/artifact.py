@@ -13,6 +13,7 @@ import policyengine
 from policyengine.errors import ConfigError, DataError
 from policyengine.evidence.evidence import Evidence
 from policyengine.evidence.gate import Decision, Facts, Look, independent_rows
+from policyengine.evidence.interval import return_difference_interval
 from policyengine.evidence.matrix import EvidenceRow, Measures, flat
 from policyengine.evidence.trial_log import Head
 from policyengine.records import Arm, Criterion, Finding, Stage, Status, Window
@@ -66,7 +67,14 @@ def artifact(
         "sample": {"start_date": str(sessions[0]), "end_date": str(sessions[-1]), "sessions": int(sessions.size)},
         "windows": [row_mapping(row) for row in facts.rows],
         "independent_windows": list(independent_rows(facts.rows, spec.gate.floors)),
-        "pooled": {"baseline": dict(facts.baseline), "candidate": dict(facts.candidate), "delta": facts.delta},
+        "pooled": {
+            "baseline": dict(facts.baseline),
+            "candidate": dict(facts.candidate),
+            "delta": facts.delta,
+            "d_return_interval": return_difference_interval(
+                evidence.baseline, evidence.candidate, confidence=spec.gate.test.interval_confidence
+            ),
+        },
         "breaches": facts.breaches,
         "audited_frac": list(facts.audited_frac),
         "criteria": [plain(c) for c in decision.criteria],
@@ -118,14 +126,17 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Pooled:
+    """The measures of the whole sample. The interval is absent from artifacts that were made before there was one."""
+
     baseline: Measures
     candidate: Measures
     delta: Measures
+    d_return_interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Row:
-    """An evidence row as stored."""
+    """An evidence row as stored. The interval is absent from artifacts that were made before there was one."""
 
     window: str
     start_date: date
@@ -137,6 +148,7 @@ class _Row:
     baseline: Measures
     candidate: Measures
     delta: Measures
+    d_return_interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +214,7 @@ def row_mapping(row: EvidenceRow) -> dict[str, Any]:
         "baseline": dict(row.baseline),
         "candidate": dict(row.candidate),
         "delta": row.delta,
+        "d_return_interval": row.d_return_interval,
     }
 
 
@@ -222,6 +235,7 @@ def _row(stored: _Row) -> EvidenceRow:
         baseline_hash=stored.baseline_hash,
         baseline=stored.baseline,
         candidate=stored.candidate,
+        d_return_interval=stored.d_return_interval,
         error=stored.error,
     )
 

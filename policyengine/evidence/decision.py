@@ -105,7 +105,7 @@ def decide_on(spec: Spec, evidence: Evidence, sitting: Sitting) -> Decided:
     judged_last = _day(sessions[judged_sessions - 1])
     own = tuple(spec.policy_hash(arm) for arm in Arm)
     rivals = rivals_of(log, own, first, judged_last)
-    judgement, floors = _judge(spec, evidence, sitting, rivals, sessions=judged_sessions, alpha=state.alpha)
+    judgement, floors = _judge(spec, evidence, sitting, rivals, facts, sessions=judged_sessions, alpha=state.alpha)
     judged = _added(judgement, floors)
     stands = append_look(
         sitting.state_dir,
@@ -153,6 +153,7 @@ def facts_of_sample(spec: Spec, evidence: Evidence, sitting: Sitting) -> Facts:
         [w for w in sitting.windows if first <= w.end_date and w.start_date <= last],
         policy_hash=spec.policy_hash(Arm.CANDIDATE),
         baseline_hash=spec.policy_hash(Arm.BASELINE),
+        confidence=spec.gate.test.interval_confidence,
     )
     return Facts(
         kind=evidence.kind,
@@ -255,11 +256,13 @@ def rivals_of(log: TrialLog, own: Sequence[str], first_date: date, last_date: da
 
 
 def _judge(
-    spec: Spec, evidence: Evidence, sitting: Sitting, rivals: Sequence[Trial], *, sessions: int, alpha: float
+    spec: Spec, evidence: Evidence, sitting: Sitting, rivals: Sequence[Trial], facts: Facts, *, sessions: int, alpha: float
 ) -> tuple[Judgement, tuple[Criterion, ...]]:
-    """The test on the first `sessions`, those of the look, and the floors on the same."""
+    """The test on the first `sessions`, those of the look, and the floors on the same; `facts` are those of all sessions."""
     series: list[ArmSeries] = [arm.between(0, sessions - 1) for arm in (evidence.baseline, evidence.candidate)]
-    floors = floor_criteria(facts_of_sample(spec, replace(evidence, baseline=series[0], candidate=series[1]), sitting), spec.gate)
+    if sessions < evidence.baseline.nav.size:
+        facts = facts_of_sample(spec, replace(evidence, baseline=series[0], candidate=series[1]), sitting)
+    floors = floor_criteria(facts, spec.gate)
     others = sitting.returns_of(_known(rivals))[-evidence.baseline.nav.size :][:sessions] if rivals else np.empty((sessions, 0))
     judgement = judge(
         series[0].excess_returns(),
@@ -270,7 +273,7 @@ def _judge(
         trials=others if others.shape[1] else None,
         total_trials=1 + len(rivals),
         floors=floors,
-        n_trades=min(arm.trade_pnl.size for arm in series),
+        n_trades=min(int(arm.trades.closed.sum()) for arm in series),
         periods_per_year=series[0].periods_per_year,
         sessions=series[0].sessions,
         report_superior=bool(rivals) and find_spec("arch") is not None,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from policyengine.evidence.interval import return_difference_interval
 from policyengine.evidence.metrics import ArmSeries, measure
 from policyengine.evidence.windows import span
 from policyengine.records import Window
@@ -14,7 +15,10 @@ Measures = Mapping[str, float | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvidenceRow:
-    """Both arms over one window. `error` says why there are no measures; then all of them are empty."""
+    """Both arms over one window. `error` says why there are no measures; then all of them are empty.
+
+    `d_return_interval` is that of the difference in `total_return_pct`, percentage points; None where there is none. It gates nothing.
+    """
 
     window: Window
     sessions: int
@@ -22,6 +26,7 @@ class EvidenceRow:
     baseline_hash: str
     baseline: Measures
     candidate: Measures
+    d_return_interval: tuple[float, float] | None = None
     error: str | None = None
 
     @property
@@ -40,31 +45,31 @@ def delta(baseline: Measures, candidate: Measures) -> dict[str, float | None]:
 
 
 def evidence_rows(
-    baseline: ArmSeries, candidate: ArmSeries, windows: Sequence[Window], *, policy_hash: str, baseline_hash: str
+    baseline: ArmSeries, candidate: ArmSeries, windows: Sequence[Window], *, policy_hash: str, baseline_hash: str, confidence: float
 ) -> tuple[EvidenceRow, ...]:
-    """One row for each window, in their order. A window without sessions is a row with an error."""
+    """One row for each window, in their order, with intervals at `confidence`. A window without sessions is a row with an error."""
     rows = []
     for window in windows:
         inside = span(window, baseline.sessions)
-        parts = (
-            (baseline, candidate) if inside.size == 0 else tuple(a.between(int(inside[0]), int(inside[-1])) for a in (baseline, candidate))
+        row = EvidenceRow(
+            window=window,
+            sessions=int(inside.size),
+            policy_hash=policy_hash,
+            baseline_hash=baseline_hash,
+            baseline={},
+            candidate={},
+            error=f"no session from {window.start_date} to {window.end_date}",
         )
-        rows.append(
-            EvidenceRow(
-                window=window,
-                sessions=int(inside.size),
-                policy_hash=policy_hash,
-                baseline_hash=baseline_hash,
-                baseline=measure(parts[0]) if inside.size else {},
-                candidate=measure(parts[1]) if inside.size else {},
-                error=None if inside.size else f"no session from {window.start_date} to {window.end_date}",
-            )
-        )
+        if inside.size:
+            before, after = (arm.between(int(inside[0]), int(inside[-1])) for arm in (baseline, candidate))
+            interval = return_difference_interval(before, after, confidence=confidence)
+            row = replace(row, baseline=measure(before), candidate=measure(after), d_return_interval=interval, error=None)
+        rows.append(row)
     return tuple(rows)
 
 
 def flat(row: EvidenceRow) -> dict[str, object]:
-    """A row as it stands in the matrix: identity first, then each metric of the baseline, the candidate and their difference."""
+    """A row as it stands in the matrix: identity, each metric of the baseline, the candidate and their difference, and the interval."""
     cells: dict[str, object] = {
         "window": row.window.label,
         "start_date": row.window.start_date.isoformat(),
@@ -77,7 +82,8 @@ def flat(row: EvidenceRow) -> dict[str, object]:
     differences = row.delta
     for name, value in row.baseline.items():
         cells |= {f"baseline_{name}": value, f"candidate_{name}": row.candidate.get(name), f"delta_{name}": differences[name]}
-    return cells
+    low, high = row.d_return_interval if row.d_return_interval is not None else (None, None)
+    return {**cells, "delta_total_return_pct_low": low, "delta_total_return_pct_high": high}
 
 
 def columns(rows: Iterable[Mapping[str, object]]) -> list[str]:

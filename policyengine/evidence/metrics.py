@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Literal
+from itertools import chain
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +20,58 @@ BUCKETS = tuple(Bucket)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TradeSums:
+    """Closing trades added up by session and bucket, (T, len(BUCKETS)) each, so that no measure grows with the number of trades.
+
+    `closed`, `won`, `lost` counts: of all, of those with net realised P&L above 0 and below 0. `profit`, `loss` the sums of what was
+    gained and of what was lost, both >= 0.
+    """
+
+    closed: Ints
+    won: Ints
+    lost: Ints
+    profit: Floats
+    loss: Floats
+
+    @classmethod
+    def of_trades(cls, sessions: int, *, session: Ints, bucket: Ints, pnl: Floats) -> TradeSums:
+        """K trades over so many `sessions`: `session` (K,) index, `bucket` (K,) index into BUCKETS, `pnl` (K,) net realised P&L, finite.
+
+        P&L is added in the order of the trades.
+        """
+        shape = (sessions, len(BUCKETS))
+        cell = np.asarray(session) * shape[1] + np.asarray(bucket)
+
+        def summed(weights: Floats | None, kept: NDArray[np.bool_]) -> NDArray[Any]:
+            inside = cell[kept].astype(np.intp)
+            found: NDArray[Any] = np.bincount(inside, None if weights is None else weights[kept], minlength=shape[0] * shape[1])
+            return found.reshape(shape)
+
+        gain, fall = pnl > 0.0, pnl < 0.0
+        return cls(
+            closed=summed(None, np.full(cell.shape, True)),
+            won=summed(None, gain),
+            lost=summed(None, fall),
+            profit=summed(pnl, gain),
+            loss=summed(-pnl, fall),
+        )
+
+    def between(self, part: slice) -> TradeSums:
+        """The sessions in `part`."""
+        return TradeSums(closed=self.closed[part], won=self.won[part], lost=self.lost[part], profit=self.profit[part], loss=self.loss[part])
+
+    def realized(self) -> Floats:
+        """Net realised P&L, (T, len(BUCKETS))."""
+        return self.profit - self.loss
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ArmSeries:
-    """One arm over T sessions and K closing trades; what a kind of evidence cannot know is None.
+    """One arm over T sessions; what a kind of evidence cannot know is None.
 
     `nav` (T,) at each session's close, from `capital` before the first; `rate` (T,) risk-free return over each session.
-    `trade_session` (K,) session index, ascending; `trade_pnl` (K,) net realised P&L; `trade_bucket` (K,) index into BUCKETS.
-    `cost`, `traded` (T,) money; `requests`, `rejects` (T,) counts, guardrail rejects only; `exposure` (T, len(BUCKETS)) sums of
-    absolute fractions of NAV, cash not included. `periods_per_year` is sessions in a year.
+    `trades` its closing trades by session and bucket. `cost`, `traded` (T,) money; `requests`, `rejects` (T,) counts, guardrail rejects
+    only; `exposure` (T, len(BUCKETS)) sums of absolute fractions of NAV, cash not included. `periods_per_year` is sessions in a year.
     """
 
     name: str
@@ -34,9 +80,7 @@ class ArmSeries:
     capital: float
     rate: Floats
     periods_per_year: float
-    trade_session: Ints
-    trade_pnl: Floats
-    trade_bucket: Ints
+    trades: TradeSums
     cost: Floats | None = None
     traded: Floats | None = None
     requests: Ints | None = None
@@ -55,7 +99,6 @@ class ArmSeries:
 
     def between(self, first: int, last: int) -> ArmSeries:
         """The part from session index `first` to `last`, both included, opening at the NAV before it."""
-        trades = slice(*np.searchsorted(self.trade_session, [first, last + 1]).tolist())
         part = slice(first, last + 1)
         return ArmSeries(
             name=self.name,
@@ -64,9 +107,7 @@ class ArmSeries:
             capital=self.capital if first == 0 else float(self.nav[first - 1]),
             rate=self.rate[part],
             periods_per_year=self.periods_per_year,
-            trade_session=self.trade_session[trades] - first,
-            trade_pnl=self.trade_pnl[trades],
-            trade_bucket=self.trade_bucket[trades],
+            trades=self.trades.between(part),
             cost=None if self.cost is None else self.cost[part],
             traded=None if self.traded is None else self.traded[part],
             requests=None if self.requests is None else self.requests[part],
@@ -109,12 +150,13 @@ def _sharpe(arm: ArmSeries) -> float | None:
 
 def _profit_factor(arm: ArmSeries) -> float | None:
     """Gross profit over gross loss of closing trades; None without a loss."""
-    lost = -math.fsum(arm.trade_pnl[arm.trade_pnl < 0.0])
-    return math.fsum(arm.trade_pnl[arm.trade_pnl > 0.0]) / lost if lost > 0.0 else None
+    lost = _added(arm.trades.loss)
+    return _added(arm.trades.profit) / lost if lost > 0.0 else None
 
 
 def _win_rate(arm: ArmSeries) -> float | None:
-    return float((arm.trade_pnl > 0.0).sum()) / arm.trade_pnl.size if arm.trade_pnl.size else None
+    closed = int(arm.trades.closed.sum())
+    return int(arm.trades.won.sum()) / closed if closed else None
 
 
 def _turnover(arm: ArmSeries) -> float | None:
@@ -137,9 +179,18 @@ def _exposure(bucket: Bucket, statistic: Callable[[Floats], float]) -> Callable[
     return lambda arm: None if arm.exposure is None else float(statistic(arm.exposure[:, column]))
 
 
+def _realized(profit: Floats, loss: Floats) -> float:
+    return _added(profit, -loss)
+
+
+def _added(*amounts: Floats) -> float:
+    """Their exact sum, rounded once; most sessions and buckets add nothing to it."""
+    return math.fsum(chain.from_iterable(part[part != 0.0].tolist() for part in amounts))
+
+
 def _bucket_pnl(bucket: Bucket) -> Callable[[ArmSeries], float | None]:
     column = BUCKETS.index(bucket)
-    return lambda arm: math.fsum(arm.trade_pnl[arm.trade_bucket == column])
+    return lambda arm: _realized(arm.trades.profit[:, column], arm.trades.loss[:, column])
 
 
 METRICS: Mapping[str, Metric] = {
@@ -150,11 +201,13 @@ METRICS: Mapping[str, Metric] = {
     "profit_factor": Metric(unit="ratio", better="higher", compute=_profit_factor),
     "win_rate": Metric(unit="fraction", better="higher", compute=_win_rate),
     "max_drawdown": Metric(unit="fraction", better="lower", compute=lambda a: max_drawdown(a.nav, a.capital)),
-    "realized_pnl": Metric(unit="base currency", better="higher", compute=lambda a: math.fsum(a.trade_pnl)),
-    "total_trades": Metric(unit="closing trades", better="neither", compute=lambda a: float(a.trade_pnl.size)),
-    "winning_trades": Metric(unit="closing trades", better="higher", compute=lambda a: float((a.trade_pnl > 0.0).sum())),
-    "losing_trades": Metric(unit="closing trades", better="lower", compute=lambda a: float((a.trade_pnl < 0.0).sum())),
-    "trade_dates": Metric(unit="sessions with a closing trade", better="neither", compute=lambda a: float(np.unique(a.trade_session).size)),
+    "realized_pnl": Metric(unit="base currency", better="higher", compute=lambda a: _realized(a.trades.profit, a.trades.loss)),
+    "total_trades": Metric(unit="closing trades", better="neither", compute=lambda a: float(a.trades.closed.sum())),
+    "winning_trades": Metric(unit="closing trades", better="higher", compute=lambda a: float(a.trades.won.sum())),
+    "losing_trades": Metric(unit="closing trades", better="lower", compute=lambda a: float(a.trades.lost.sum())),
+    "trade_dates": Metric(
+        unit="sessions with a closing trade", better="neither", compute=lambda a: float(a.trades.closed.any(axis=1).sum())
+    ),
     "turnover": Metric(unit="multiples of NAV", better="lower", compute=_turnover),
     "cost_bps": Metric(unit="bps of NAV", better="lower", compute=_cost_bps),
     "reject_rate": Metric(unit="fraction of requests", better="lower", compute=_reject_rate),

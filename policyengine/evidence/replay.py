@@ -14,7 +14,7 @@ from policyengine.allocation.sizing import Sized
 from policyengine.allocation.sleeves import SLEEVES
 from policyengine.errors import DataError
 from policyengine.evidence.evidence import Evidence, Table
-from policyengine.evidence.metrics import BUCKETS, ArmSeries
+from policyengine.evidence.metrics import BUCKETS, ArmSeries, TradeSums
 from policyengine.evidence.reconciliation import reconciliation
 from policyengine.execution.replay import Curves, FillTable, replay
 from policyengine.market.panel import PricePanel
@@ -115,7 +115,7 @@ def source_key(panel: PricePanel) -> str:
 
 
 def _series(spec: Spec, panel: PricePanel, curves: Curves, rate: Floats, p: int, name: str) -> ArmSeries:
-    code = np.array([BUCKETS.index(spec.universe.bucket(symbol)) for symbol in panel.symbols])
+    code = _bucket_codes(spec, panel)
     fills = curves.fills
     closing = (fills.policy == p) & (fills.closed > 0.0)
     size = np.abs(curves.exposure[p])
@@ -126,15 +126,20 @@ def _series(spec: Spec, panel: PricePanel, curves: Curves, rate: Floats, p: int,
         capital=spec.evidence.capital,
         rate=rate,
         periods_per_year=panel.periods_per_year,
-        trade_session=fills.session[closing],
-        trade_pnl=fills.realized[closing],
-        trade_bucket=code[fills.instrument[closing]],
+        trades=TradeSums.of_trades(
+            panel.sessions.size, session=fills.session[closing], bucket=code[fills.instrument[closing]], pnl=fills.realized[closing]
+        ),
         cost=curves.cost[p],
         traded=curves.traded[p],
         requests=curves.requests[p],
         rejects=curves.rejects[p][:, list(GUARDRAILS)].sum(axis=1),
         exposure=np.stack([size[:, code == b].sum(axis=1) for b in range(len(BUCKETS))], axis=1),
     )
+
+
+def _bucket_codes(spec: Spec, panel: PricePanel) -> NDArray[np.int64]:
+    """Index into BUCKETS of each instrument, (N,)."""
+    return np.array([BUCKETS.index(spec.universe.bucket(symbol)) for symbol in panel.symbols], dtype=np.int64)
 
 
 def _audited(arm: ArmSpec, panel: PricePanel, fills: FillTable, followed: NDArray[np.int64], p: int) -> float | None:
@@ -213,10 +218,12 @@ def _trade_table(spec: Spec, panel: PricePanel, stream: Stream, curves: Curves, 
 
 
 def _exposure_table(spec: Spec, panel: PricePanel, cycle: Cycle, curves: Curves, series: list[ArmSeries]) -> Table:
-    """NAV and absolute exposure by session: of each bucket, of each market that has a cap, and of each sleeve.
+    """NAV and absolute exposure by session: of each bucket, of each market that has a cap, and of each sleeve; and orders by bucket.
 
-    What is held at a session was decided, and charged to a sleeve, at the one before.
+    What is held at a session was decided, and charged to a sleeve, at the one before. Of orders, how many were requested, and how
+    often a guardrail held one back: added up over buckets they are the requests and rejects of the evidence.
     """
+    code = _bucket_codes(spec, panel)
     markets = np.array([spec.universe.market(symbol) for symbol in panel.symbols])
     charged = np.stack([cycle.charged(t - 1) for t in range(panel.sessions.size)])
     columns: dict[str, object] = {"session": panel.sessions.astype("datetime64[s]")}
@@ -227,4 +234,6 @@ def _exposure_table(spec: Spec, panel: PricePanel, cycle: Cycle, curves: Curves,
         columns |= {f"{arm}_sleeve_{sleeve}_frac": (size * (charged == i)).sum(axis=1) for i, sleeve in enumerate(SLEEVES)}
         held = one.exposure if one.exposure is not None else np.zeros((panel.sessions.size, len(BUCKETS)))
         columns |= {f"{arm}_{bucket}_frac": held[:, i] for i, bucket in enumerate(BUCKETS)}
+        for name, orders in (("requests", curves.requested[p]), ("rejects", curves.refused[p])):
+            columns |= {f"{arm}_{bucket}_{name}": orders[:, code == i].sum(axis=1, dtype=np.int64) for i, bucket in enumerate(BUCKETS)}
     return columns

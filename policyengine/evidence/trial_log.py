@@ -2,7 +2,8 @@
 
 One JSON record a line in `trials/trials.jsonl`; each holds, as `previous`, the SHA-256 of the exact bytes of the line before, without
 its newline. `trials.head.json` beside the folder, so that deleting the folder shows, counts the records and holds the hash of the last.
-A record is acknowledged when the head counts it. Writers, also of parallel processes, take turns on `trials/lock`.
+A record is acknowledged when the head counts it. The trials of one grid are one record: all of them are logged, or none. Writers, also of
+parallel processes, take turns on `trials/lock`.
 
 | found | then |
 |---|---|
@@ -22,7 +23,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,7 @@ from policyengine.evidence.looks import (
     check_look,
     check_origin,
 )
-from policyengine.evidence.trials import Trial, TrialRecord, fold
+from policyengine.evidence.trials import Span, Trial, TrialRecord, TrialsRecord, fold, together
 from policyengine.spec.bind import bind, plain
 from policyengine.spec.root import digest
 from policyengine.store import read_json, write_bytes
@@ -66,8 +67,10 @@ class RecoveryRecord:
     run_id: str
 
 
-Record = TrialRecord | LookRecord | OriginRecord | RecoveryRecord
-_KINDS: Mapping[str, Any] = {kind.KIND: kind for kind in (TrialRecord, LookRecord, OriginRecord, RecoveryRecord)}
+Record = TrialRecord | TrialsRecord | LookRecord | OriginRecord | RecoveryRecord
+_KINDS: Mapping[str, Any] = {kind.KIND: kind for kind in (TrialRecord, TrialsRecord, LookRecord, OriginRecord, RecoveryRecord)}
+_AS_STORED = ("policy", "policies", "shared")
+"""What is read as it stands: policies of any version, whose form is not this module's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +97,7 @@ class TrialLog:
     @property
     def trials(self) -> tuple[Trial, ...]:
         """One for each policy hash, in the order they were first recorded."""
-        return fold(record for record in self.records if isinstance(record, TrialRecord))
+        return fold(self._of_trials())
 
     def budget(self, key: str) -> Budget:
         """The budget of looks `key`."""
@@ -107,6 +110,14 @@ class TrialLog:
     def extends(self, head: Head) -> bool:
         """Whether the log still begins with what `head` counted."""
         return head.count <= len(self.hashes) and self._hash_at(head.count) == head.hash
+
+    def _of_trials(self) -> Iterator[TrialRecord]:
+        for record in self.records:
+            match record:
+                case TrialRecord():
+                    yield record
+                case TrialsRecord():
+                    yield from record.each()
 
     @property
     def _of_looks(self) -> tuple[LookRecord | OriginRecord, ...]:
@@ -130,24 +141,35 @@ def read_log(state_dir: Path) -> TrialLog:
 
 
 def append_trial(state_dir: Path, record: TrialRecord) -> TrialLog:
-    """Log an evaluation, unless the log has that policy on all those days of that source already. Returns the log that now stands.
+    """`append_trials` of one."""
+    return append_trials(state_dir, [record])
+
+
+def append_trials(state_dir: Path, records: Sequence[TrialRecord]) -> TrialLog:
+    """Log evaluations of different policies on the same days, all at once: one line, synced once.
+
+    Left out are those whose policy the log has on all those days of that source already. Returns the log that now stands.
 
     Raises:
-        BrokenInvariant: `policy_hash` is not the digest of `policy`.
+        BrokenInvariant: a `policy_hash` is not the digest of its `policy`.
         TrialLogBroken: the log does not verify; nothing was written.
         OutputError: it cannot be written.
     """
-    if digest(record.policy) != record.policy_hash:
-        raise BrokenInvariant(f"policy_hash {record.policy_hash} is not the digest of the policy that would be stored")
+    for record in records:
+        if digest(record.policy) != record.policy_hash:
+            raise BrokenInvariant(f"policy_hash {record.policy_hash} is not the digest of the policy that would be stored")
 
     def unless_covered(log: TrialLog) -> Record | None:
-        known = (span for trial in log.trials if trial.policy_hash == record.policy_hash for span in trial.spans)
-        covered = any(
-            s.source_key == record.source_key and s.first_date <= record.first_date and record.last_date <= s.last_date for s in known
-        )
-        return None if covered else record
+        spans = {trial.policy_hash: trial.spans for trial in log.trials}
+        left = [record for record in records if not _covered(record, spans.get(record.policy_hash, ()))]
+        return together(left) if left else None
 
-    return _append(state_dir, unless_covered, record)
+    return _append(state_dir, unless_covered, records[0])
+
+
+def _covered(record: TrialRecord, spans: Sequence[Span]) -> bool:
+    """Whether all its days are among those that are logged."""
+    return any(s.source_key == record.source_key and s.first_date <= record.first_date and record.last_date <= s.last_date for s in spans)
 
 
 def append_look(state_dir: Path, look: LookRecord) -> LookRecord:
@@ -266,11 +288,13 @@ def _record(path: Path, number: int, lines: list[bytes], hashes: list[str]) -> R
         if value.pop("previous") != previous:
             before = f"line {number - 1}, or this one," if number > 1 else "a line before it, or this one,"
             raise TrialLogBroken(place, f"'previous' is not {previous[:12]}..., the hash of what stands before: {before} was changed")
-        policy = value.pop("policy", None)
-        record: Record = bind(_KINDS[value["kind"]], {**value, **({} if policy is None else {"policy": {}})})
+        stored = {name: value.pop(name) for name in _AS_STORED if name in value}
+        if not all(isinstance(held, Mapping) for held in (*stored.values(), *stored.get("policies", {}).values())):
+            raise TrialLogBroken(place, "is not a record of this log: a policy in it is not a mapping")
+        record: Record = bind(_KINDS[value["kind"]], {**value, **{name: {} for name in stored}})
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ConfigError) as error:
         raise TrialLogBroken(place, f"is not a record of this log: {type(error).__name__} {error}") from error
-    return dataclasses.replace(record, policy=policy) if isinstance(record, TrialRecord) else record
+    return dataclasses.replace(record, **stored)
 
 
 def _check_head(path: Path, log: TrialLog, head: Head) -> None:

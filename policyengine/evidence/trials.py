@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, ClassVar
@@ -31,6 +31,55 @@ class TrialRecord:
         """Refuse an end before the start."""
         if self.last_date < self.first_date:
             raise ConfigError("last_date", f"{self.last_date} is before first_date {self.first_date}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialsRecord:
+    """Evaluations of many policies on the same days of one source, as one record: all of them are logged, or none.
+
+    `policies` holds by hash what a policy has besides the sections that all `shared`.
+    """
+
+    KIND: ClassVar[str] = "trials"
+    shared: Mapping[str, Any]
+    policies: Mapping[str, Mapping[str, Any]]
+    source_key: str
+    first_date: date
+    last_date: date
+    recorded_at: str
+    run_id: str
+
+    def each(self) -> Iterator[TrialRecord]:
+        """One record for each policy, by hash."""
+        for policy_hash, own in self.policies.items():
+            yield TrialRecord(
+                policy_hash=policy_hash,
+                policy={**self.shared, **own},
+                source_key=self.source_key,
+                first_date=self.first_date,
+                last_date=self.last_date,
+                recorded_at=self.recorded_at,
+                run_id=self.run_id,
+            )
+
+
+def together(records: Sequence[TrialRecord]) -> TrialRecord | TrialsRecord:
+    """Evaluations of different policies on the same days, by one run, as one record.
+
+    Raises:
+        ValueError: they are not.
+    """
+    first = records[0]
+    alike = ("source_key", "first_date", "last_date", "recorded_at", "run_id")
+    for name in alike:
+        if len({getattr(record, name) for record in records}) > 1:
+            raise ValueError(f"{name} differs between evaluations that are logged together")
+    if len(records) == 1:
+        return first
+    sections = set.intersection(*(set(record.policy) for record in records))
+    shared = {k: v for k, v in first.policy.items() if k in sections and all(record.policy[k] == v for record in records)}
+    own = {record.policy_hash: {k: v for k, v in record.policy.items() if k not in shared} for record in records}
+    return TrialsRecord(shared=shared, policies=dict(sorted(own.items())), **{name: getattr(first, name) for name in alike})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policyengine.allocation.cycle import Decider, Decision
-from policyengine.allocation.orders import Orders, OrderSizer, Reject
+from policyengine.allocation.orders import GUARDRAILS, Orders, OrderSizer, Reject
 from policyengine.allocation.sleeves import SLEEVES
 from policyengine.execution.capacity import within_capacity
 from policyengine.execution.ledger import Book, Fills, across, fill
@@ -22,6 +22,8 @@ from policyengine.spec.execution import ExecutionSpec
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+_BITS = tuple(np.uint8(1 << reason) for reason in Reject)
+"""A name may be held back for several reasons at once: a bit for each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +49,8 @@ class Curves:
 
     `nav`, `cost`, `traded` (notional), `interest` (P, T) in base currency; `exposure` (P, T, N) signed fractions of NAV after
     the session's fills; `allocated`, `weights` (P, T, N) what each session decided before and after the shell, `fracs` (P, T, S) the
-    budgets behind it; `requests` (P, T) wanted changes; `rejects` (P, T, len(Reject)); `breach` (P, T): an enforced limit was
+    budgets behind it; `requests` (P, T) wanted changes; `rejects` (P, T, len(Reject)); `requested`, `refused` (P, T, N) which names'
+    changes were wanted, and how many guardrails held each back; `breach` (P, T): an enforced limit was
     exceeded after the fills although every name held could trade; `held_over` (P, T): one was exceeded by a name that could not.
     """
 
@@ -61,6 +64,8 @@ class Curves:
     fracs: Floats
     requests: NDArray[np.int64]
     rejects: NDArray[np.int64]
+    requested: Bools
+    refused: NDArray[np.uint8]
     breach: Bools
     held_over: Bools
     fills: FillTable
@@ -140,7 +145,8 @@ class _Record:
         self._exposure, self._allocated, self._weights = (np.zeros((*shape, instruments)) for _ in range(3))
         self._fracs = np.zeros((*shape, len(SLEEVES)))
         self._requests = np.zeros(shape, dtype=np.int64)
-        self._rejects = np.zeros((*shape, len(Reject)), dtype=np.int64)
+        self._requested = np.zeros((*shape, instruments), dtype=np.bool_)
+        self._rejected = np.zeros((*shape, instruments), dtype=np.uint8)
         self._breach, self._held_over = np.zeros(shape, dtype=np.bool_), np.zeros(shape, dtype=np.bool_)
         self._rows: list[tuple[NDArray[np.generic], ...]] = []
 
@@ -161,7 +167,8 @@ class _Record:
         self._cost[:, t] = across(fills.cost)
         self._traded[:, t] = across(np.abs(fills.quantity) * np.abs(price))
         self._requests[:, t] = orders.requests
-        self._rejects[:, t] = orders.counts()
+        self._requested[:, t] = orders.requested
+        self._rejected[:, t] = sum(names * _BITS[reason] for reason, names in orders.rejected.items())
         self._breach[:, t], self._held_over[:, t] = orders.breach, orders.held_over
         if policy.size:
             row = np.full(policy.size, t, dtype=np.int64)
@@ -183,7 +190,9 @@ class _Record:
             weights=self._weights,
             fracs=self._fracs,
             requests=self._requests,
-            rejects=self._rejects,
+            rejects=np.stack([np.count_nonzero(self._rejected & bit, axis=2) for bit in _BITS], axis=2),
+            requested=self._requested,
+            refused=np.bitwise_count(self._rejected & np.uint8(sum(1 << reason for reason in GUARDRAILS))),
             breach=self._breach,
             held_over=self._held_over,
             fills=FillTable(**dict(zip(names, columns, strict=True))),

@@ -2,6 +2,6 @@
 
 from policyengine.market.market import Market, open_market
 from policyengine.market.panel import Calendar, PricePanel
-from policyengine.market.rows import ClosingTrades, DailyTradePnl, SignalRows
+from policyengine.market.rows import ClosingTrades, LedgerSums, SignalRows
 
-__all__ = ["Calendar", "ClosingTrades", "DailyTradePnl", "Market", "PricePanel", "SignalRows", "open_market"]
+__all__ = ["Calendar", "ClosingTrades", "LedgerSums", "Market", "PricePanel", "SignalRows", "open_market"]

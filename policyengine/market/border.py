@@ -9,7 +9,7 @@ from policyengine.errors import DataError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Contract = Literal["DAILY_BARS", "SIGNALS", "CLOSING_TRADES", "DAILY_TRADE_PNL"]
+Contract = Literal["DAILY_BARS", "SIGNALS", "CLOSING_TRADES", "LEDGER_SUMS"]
 
 
 def admit_frame(table: pa.Table, contract: Contract, *, place: str) -> None:

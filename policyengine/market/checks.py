@@ -139,7 +139,7 @@ def _naive_times(engine: Engine, found: Mapping[str, Mapping[str, str]], checks:
 
 def broken_rows(shown: str, table: str, condition: str) -> str:
     """SQL in the form of the check files: the text `shown` of the first rows of `table` that meet `condition`, and their count."""
-    return f"SELECT {shown}, count(*) OVER () FROM {table} WHERE {condition} LIMIT {ROWS_SHOWN}"
+    return f"SELECT {shown}, (SELECT count(*) FROM {table} WHERE {condition}) FROM {table} WHERE {condition} LIMIT {ROWS_SHOWN}"
 
 
 def _finding(name: str, how_bad: Severity, rule: str, rows: list[tuple[str, int]]) -> Finding | None:

@@ -81,6 +81,8 @@ class Column:
         raw = quoted(self.name)
         if not self._takes(found):
             return f"{raw} IS NOT NULL"
+        if self.kind is Kind.NUMBER and (found in _INTEGERS or found.startswith("DECIMAL")):
+            return None
         if self.kind is Kind.INSTANT or (self.kind is Kind.NUMBER and self.finite):
             return f"{raw} IS NOT NULL AND NOT coalesce(isfinite({self.value(found)}), false)"
         value = self.value(found)
@@ -157,5 +159,3 @@ VIEWS: dict[str, tuple[Column, ...]] = {
         _column("entry_at", Kind.INSTANT),
     ),
 }
-KEYS = {"prices": ("symbol", "priced_at"), "signals": ("signal_id",), "trades": ("trade_id",)}
-"""What must be unique in each view."""

@@ -83,15 +83,19 @@ class Engine:
             result = self._duckdb.execute(sql, parameters) if parameters is not None else self._duckdb.execute(sql)
             return result.fetchall()
 
-    def table(self, sql: str, *, place: str) -> pa.Table:
+    def table(self, sql: str, *, place: str, parameters: Mapping[str, object] | None = None) -> pa.Table:
         """The result as an Arrow table."""
         with self._translated(place):
-            return self._duckdb.sql(sql).to_arrow_table()
+            return self._duckdb.sql(sql, params=parameters or None).to_arrow_table()
 
     def batches(self, sql: str, *, place: str, rows: int) -> Iterator[pa.RecordBatch]:
         """The result as Arrow batches of about `rows` rows, never all in memory."""
         with self._translated(place):
-            yield from self._duckdb.sql(sql).to_arrow_reader(rows)
+            reader = self._duckdb.sql(sql).to_arrow_reader(rows)
+        try:
+            yield from reader
+        except OSError as error:  # what breaks in mid-stream reaches Arrow, which keeps nothing of it but the text
+            raise self._streamed(error, place) from error
 
     def columns(self, table: str, *, place: str) -> dict[str, str]:
         """Names and DuckDB types of the columns of `table` (qualified and quoted)."""
@@ -130,6 +134,12 @@ class Engine:
             raise DataError(place, f"does not fit into the memory limit: {self.shown(error)}") from error
         except duckdb.Error as error:
             raise DataError(place, self.shown(error)) from error
+
+    def _streamed(self, error: OSError, place: str) -> DataError | SourceUnavailable:
+        kind = str(error).partition(" Error: ")[0]
+        if kind in {"IO", "HTTP"}:
+            return SourceUnavailable(place, self.shown(error))
+        return DataError(place, f"{'does not fit into the memory limit: ' if kind == 'Out of Memory' else ''}{self.shown(error)}")
 
     def shown(self, error: BaseException) -> str:
         """First line of the error's message, without the kind of error and without secrets."""

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +17,18 @@ from policyengine.market.border import admit_frame
 from policyengine.market.checks import broken_rows, run_checks
 from policyengine.market.columns import VIEWS, Kind
 from policyengine.market.digest import digest_views
-from policyengine.market.engine import CANONICAL, Engine, printable, quoted, statement
+from policyengine.market.engine import Engine, printable, quoted, statement
 from policyengine.market.panel import Calendar, PricePanel, arrange
-from policyengine.market.rows import ClosingTrades, DailyTradePnl, SignalRows, read_closing_trades, read_daily_pnl, read_signals
-from policyengine.market.selects import checked, create_views, mapped, misfits, tables_wanted
+from policyengine.market.rows import ClosingTrades, LedgerSums, SignalRows, read_closing_trades, read_ledger_sums, read_signals
+from policyengine.market.selects import blanks, checked, create_views, mapped, misfits, tables_wanted
 from policyengine.market.source import admit, bring, find
 from policyengine.records import Bucket, Finding, Severity
 from policyengine.spec.source import ChecksSpec, SourceSpec
 from policyengine.spec.universe import UniverseSpec
 
 _SYMBOLS_SHOWN = 50
+EXCERPT = 100_000
+"""Closing trades that are held in memory at most."""
 
 
 @contextmanager
@@ -135,23 +138,28 @@ class Market:
         self._fit("signals")
         return read_signals(self._engine, self._place("signals"))
 
-    def closing_trades(self) -> ClosingTrades:
-        """The closing trades, ordered by (traded_at, trade_id), all in memory; see `ClosingTrades`.
+    def closing_trades(self, first: date = date.min, last: date = date.max, *, count: int = EXCERPT, newest: bool = False) -> ClosingTrades:
+        """At most `count` closing trades of the UTC days from `first` to `last`, the oldest or the newest; see `ClosingTrades`.
+
+        They are held in memory; `ledger_sums` is for all of them.
 
         Raises:
             ConfigError: the source declares no view trades.
         """
         self._need("trades")
-        return read_closing_trades(self._engine, self._place("trades"), self._universe)
+        return read_closing_trades(self._engine, self._place("trades"), self._universe, first=first, last=last, count=count, newest=newest)
 
-    def daily_trade_pnl(self) -> DailyTradePnl:
-        """Closing trades added up by UTC date and bucket inside the engine, for ledgers of any length; see `DailyTradePnl`.
+    def ledger_sums(self, multipliers: Iterable[float] = ()) -> LedgerSums:
+        """Closing trades added up inside the engine, one pass whatever the length of the ledger; see `LedgerSums`.
+
+        `multipliers` are those whose overlays may clip a confidence at 1.
 
         Raises:
             ConfigError: the source declares no view trades.
+            DataError: a confidence is outside [0, 1].
         """
         self._need("trades")
-        return read_daily_pnl(self._engine, self._place("trades"))
+        return read_ledger_sums(self._engine, self._place("trades"), multipliers)
 
     def digest(self) -> str:
         """sha256 over the canonical content of every declared view, whatever the order of the rows in the files."""
@@ -172,34 +180,25 @@ class Market:
         """Refuse a view that is empty, or that holds a value its canonical column cannot take; looked at once."""
         if view in self._fitting:
             return
-        place = self._place(view)
-        conditions = misfits(view, self._types[view])
-        counts = "".join(f", count(*) FILTER (WHERE {condition})" for _, condition in conditions)
-        total, *wrong = self._engine.run(f"SELECT count(*){counts} FROM {mapped(view)}", place=place)[0]
+        place, types = self._place(view), self._types[view]
+        wrong, absent = misfits(view, types), blanks(view, types)
+        counts = "".join(f", count(*) FILTER (WHERE {condition})" for _, condition in (*wrong, *absent))
+        total, *broken = self._engine.run(f"SELECT count(*){counts} FROM {mapped(view)}", place=place)[0]
         if total == 0:
             raise DataError(place, f"is empty: 0 rows; to do without the view: '~source.views.{view}'")
-        for (column, condition), count in zip(conditions, wrong, strict=True):
+        for (column, condition), count in zip(wrong, broken, strict=False):
             if count:
                 shown = f"CAST({quoted(column.name)} AS VARCHAR)"
                 first = self._engine.run(broken_rows(shown, mapped(view), condition), place=place)[0][0]
-                found = self._types[view][column.name]
                 wanted = "a finite number" if column.kind is Kind.NUMBER and column.finite else column.kind.label
-                rule = f"column {column.name}: found type {found}, wanted {wanted}; {count} of {total} values do not fit, first '{first}'"
-                raise DataError(place, printable(rule))
-        self._refuse_blanks(view)
-        self._fitting.add(view)
-
-    def _refuse_blanks(self, view: str) -> None:
-        filled = [column for column in VIEWS[view] if column.filled]
-        blank = {c.name: f"{c.name} IS NULL" + (f" OR trim({c.name}) = ''" if c.kind.sql_type == "VARCHAR" else "") for c in filled}
-        counts = ", ".join(f"count(*) FILTER (WHERE {condition})" for condition in blank.values())
-        found = self._engine.run(f"SELECT {counts} FROM {CANONICAL}.{view}", place=self._place(view))[0]
-        for name, count in zip(blank, found, strict=True):
+                found = f"found type {types[column.name]}, wanted {wanted}; {count} of {total} values do not fit, first '{first}'"
+                raise DataError(place, printable(f"column {column.name}: {found}"))
+        for (column, condition), count in zip(absent, broken[len(wrong) :], strict=True):
             if count:
                 shown = ", ".join(c.name for c in VIEWS[view] if c.required)
-                text = f"CAST(({shown}) AS VARCHAR)"
-                row = self._engine.run(broken_rows(text, f"{CANONICAL}.{view}", blank[name]), place=self._place(view))[0][0]
-                raise DataError(self._place(view), printable(f"column {name} is missing; rows: {count}, first: ({shown}) = {row}"))
+                row = self._engine.run(broken_rows(f"CAST(({shown}) AS VARCHAR)", mapped(view), condition), place=place)[0][0]
+                raise DataError(place, printable(f"column {column.name} is missing; rows: {count}, first: ({shown}) = {row}"))
+        self._fitting.add(view)
 
     def _without_inert(self, panel: PricePanel) -> PricePanel:
         kept = np.array([not self._universe.is_inert(symbol) for symbol in panel.symbols])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from policyengine.errors import DataError
 from policyengine.market.border import admit_frame
 from policyengine.market.engine import Engine, statement
 from policyengine.spec.universe import UniverseSpec
@@ -55,15 +58,14 @@ class SignalRows:
 class ClosingTrades:
     """M closing trades, ordered by (traded_at, trade_id): realized_pnl given, not said to be open, neither synthetic nor diagnostic.
 
-    `symbols` sorted texts; `code` (M,) index into them. `traded_at` (M,) datetime64[us], UTC; `entry_at` likewise, NaT where absent.
-    `side` (M,) int8 of the closing fill: 1 buy, -1 sell. `bucket` (M,) text: the trade's own, else the universe's. `quantity`,
-    `realized_pnl` (M,) float64, finite. `price`, `commission`, `base_confidence`, `effective_confidence`, `multiplier`,
-    `entry_price` (M,) float64, NaN where absent. `trade_id` (M,) texts; `signal_id`, `run_id` (M,) texts or None.
+    `symbol` (M,) texts. `traded_at` (M,) datetime64[us], UTC; `entry_at` likewise, NaT where absent. `side` (M,) int8 of the closing
+    fill: 1 buy, -1 sell. `bucket` (M,) text: the trade's own, else the universe's. `quantity`, `realized_pnl` (M,) float64, finite.
+    `price`, `commission`, `base_confidence`, `effective_confidence`, `multiplier`, `entry_price` (M,) float64, NaN where absent.
+    `trade_id` (M,) texts; `signal_id`, `run_id` (M,) texts or None.
     """
 
-    symbols: tuple[str, ...]
-    code: NDArray[np.intp]
     trade_id: Texts
+    symbol: Texts
     traded_at: NDArray[np.datetime64]
     side: NDArray[np.int8]
     bucket: NDArray[np.str_]
@@ -81,21 +83,30 @@ class ClosingTrades:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class DailyTradePnl:
-    """Closing trades by UTC date and bucket, D rows ordered by (day, bucket).
+class LedgerSums:
+    """Closing trades added up by UTC date, bucket and class of base confidence, D rows ordered so.
 
-    `day` (D,) datetime64[D]; `bucket` (D,) text; counts (D,) int64; `gross_profit`, `gross_loss` (a positive number) and
-    `realized_pnl` (D,) float64 in the ledger's currency, added exactly to 1e-10 before they become floats.
+    `multipliers` rising; `clipped` (D,) int64, the class: how many of them take the base confidence of its trades above 1, 0 where it is
+    unknown. `day` (D,) datetime64[D]; `bucket` (D,) text: the trade's own, else the universe's. Counts (D,) int64: `closed` of all
+    trades, `won` and `lost` of those with P&L above and below 0, `known` of those with a base confidence above 0, `named` of those that
+    name their signal. `profit` and `loss` (D,) float64, both >= 0, in the ledger's currency: what was gained and what was lost;
+    `profit_over_base` and `loss_over_base` the same with each P&L divided by its base confidence, 0 in class 0. P&L is added exactly to
+    1e-10 before it becomes a float, so that neither threads nor the order of the rows decide.
     """
 
+    multipliers: tuple[float, ...]
     day: NDArray[np.datetime64]
     bucket: NDArray[np.str_]
-    trades: NDArray[np.int64]
-    losing_trades: NDArray[np.int64]
-    zero_trades: NDArray[np.int64]
-    gross_profit: Floats
-    gross_loss: Floats
-    realized_pnl: Floats
+    clipped: NDArray[np.int64]
+    closed: NDArray[np.int64]
+    won: NDArray[np.int64]
+    lost: NDArray[np.int64]
+    known: NDArray[np.int64]
+    named: NDArray[np.int64]
+    profit: Floats
+    loss: Floats
+    profit_over_base: Floats
+    loss_over_base: Floats
 
 
 def read_signals(engine: Engine, place: str) -> SignalRows:
@@ -124,21 +135,27 @@ def read_signals(engine: Engine, place: str) -> SignalRows:
     )
 
 
-def read_closing_trades(engine: Engine, place: str, universe: UniverseSpec) -> ClosingTrades:
-    """The closing trades; DataError where `schemas.market.CLOSING_TRADES` does not hold."""
-    table = engine.table(statement("closing_trades"), place=place)
+def read_closing_trades(
+    engine: Engine, place: str, universe: UniverseSpec, *, first: date, last: date, count: int, newest: bool
+) -> ClosingTrades:
+    """At most `count` closing trades, the oldest or the newest, of the days from `first` to `last`.
+
+    Raises:
+        DataError: `schemas.market.CLOSING_TRADES` does not hold.
+    """
+    order = "DESC" if newest else "ASC"
+    days = {"first": first.isoformat(), "last": last.isoformat()}
+    table = engine.table(statement("closing_trades").format(order=order, count=count), place=place, parameters=days)
     admit_frame(table, "CLOSING_TRADES", place=place)
-    symbols = _symbols(engine, "closing_trades", place)
-    code = table["code"].to_numpy().astype(np.intp)
-    listed = np.array([universe.bucket(symbol).value for symbol in symbols], dtype=object)
-    own = _texts(table, "bucket")
+    symbol, own = _texts(table, "symbol"), _texts(table, "bucket")
+    listed = {name: universe.bucket(name).value for name in set(symbol.tolist())}
+    bucket = [listed[name] if of is None else of for name, of in zip(symbol.tolist(), own.tolist(), strict=True)]
     return ClosingTrades(
-        symbols=symbols,
-        code=code,
+        symbol=symbol,
         traded_at=_instants(table, "traded_at"),
         entry_at=_instants(table, "entry_at"),
         side=table["side"].to_numpy(),
-        bucket=np.where(own == None, listed[code], own).astype(np.str_),  # noqa: E711 - elementwise
+        bucket=np.array(bucket, dtype=np.str_),
         quantity=_floats(table, "quantity"),
         price=_floats(table, "price"),
         realized_pnl=_floats(table, "realized_pnl"),
@@ -153,20 +170,38 @@ def read_closing_trades(engine: Engine, place: str, universe: UniverseSpec) -> C
     )
 
 
-def read_daily_pnl(engine: Engine, place: str) -> DailyTradePnl:
-    """Closing trades by date and bucket; DataError where `schemas.market.DAILY_TRADE_PNL` does not hold."""
-    table = engine.table(statement("daily_trade_pnl"), place=place)
-    admit_frame(table, "DAILY_TRADE_PNL", place=place)
-    return DailyTradePnl(
+def read_ledger_sums(engine: Engine, place: str, multipliers: Iterable[float]) -> LedgerSums:
+    """The closing trades, added up in one pass inside the engine; of `multipliers` those above 1 make the classes.
+
+    Raises:
+        DataError: a base confidence lies outside [0, 1], a P&L or a sum is beyond 1e27, or `schemas.market.LEDGER_SUMS` does not hold.
+    """
+    rising = tuple(sorted({m for m in multipliers if m > 1.0}))
+    names = {f"m{i}": m for i, m in enumerate(rising)}
+    above = " + ".join(f"CAST(base_confidence * ${name} > 1.0 AS INTEGER)" for name in names) or "0"
+    table = engine.table(statement("ledger_sums").format(clipped=above), place=place, parameters=names)
+    _refuse_confidences(table, place)
+    admit_frame(table, "LEDGER_SUMS", place=place)
+    numbers = {name: table[name].to_numpy() for name in ("clipped", "closed", "won", "lost", "known", "named")}
+    return LedgerSums(
+        multipliers=rising,
         day=table["day"].to_numpy().astype("datetime64[D]"),
         bucket=_texts(table, "bucket").astype(np.str_),
-        trades=table["trades"].to_numpy(),
-        losing_trades=table["losing_trades"].to_numpy(),
-        zero_trades=table["zero_trades"].to_numpy(),
-        gross_profit=_floats(table, "gross_profit"),
-        gross_loss=_floats(table, "gross_loss"),
-        realized_pnl=_floats(table, "realized_pnl"),
+        **numbers,
+        profit=_floats(table, "profit"),
+        loss=_floats(table, "loss"),
+        profit_over_base=_floats(table, "profit_over_base"),
+        loss_over_base=_floats(table, "loss_over_base"),
     )
+
+
+def _refuse_confidences(sums: pa.Table, place: str) -> None:
+    """The contract of single trades on the one number that scales them, since no frame of single trades is made."""
+    for name, beyond in (("least_base", np.less), ("most_base", np.greater)):
+        extreme = _floats(sums, name)
+        broken = np.flatnonzero(beyond(extreme, 0.0 if name == "least_base" else 1.0))
+        if broken.size:
+            raise DataError(place, f"column base_confidence: broken rule 'in_range(0.0, 1.0)'; first: {extreme[broken[0]]:g}")
 
 
 def _symbols(engine: Engine, view: str, place: str) -> tuple[str, ...]:

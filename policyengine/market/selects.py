@@ -161,3 +161,11 @@ def misfits(view: str, found: Mapping[str, str]) -> list[tuple[Column, str]]:
     """Columns of `view` whose values must be looked at, each with the condition of a value that cannot be taken."""
     conditions = [(c, c.misfit(found[c.name])) for c in VIEWS[view] if c.name in found]
     return [(column, condition) for column, condition in conditions if condition is not None]
+
+
+def blanks(view: str, found: Mapping[str, str]) -> list[tuple[Column, str]]:
+    """Columns of `view` that no row may lack, each with the condition of a row that does; a text of spaces is none."""
+    filled = [(column, column.value(found[column.name])) for column in VIEWS[view] if column.filled]
+    # what is not below '!' begins with more than a space, and need not be trimmed
+    absent = "CASE WHEN {0} < '!' THEN trim({0}) = '' ELSE {0} IS NULL END"
+    return [(c, absent.format(value) if c.kind.sql_type == "VARCHAR" else f"{value} IS NULL") for c, value in filled]

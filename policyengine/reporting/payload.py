@@ -19,7 +19,17 @@ from policyengine.reporting.legacy import LEGACY_KEYS, legacy
 from policyengine.reporting.names import PAYLOAD
 from policyengine.reporting.reconciled import reconciliation, sleeves
 from policyengine.reporting.risk import alerts, risk_now
-from policyengine.reporting.series import Curves, confidence_counts, curves, known, lines, month_returns, numbers, pnl_by_month
+from policyengine.reporting.series import (
+    Curves,
+    confidence_counts,
+    curves,
+    known,
+    lines,
+    month_returns,
+    numbers,
+    orders_by_bucket,
+    pnl_by_month,
+)
 from policyengine.reporting.stored import Column, StoredRun, Table, read_run
 from policyengine.spec.bind import bind, plain
 from policyengine.spec.gate import FloorsSpec
@@ -80,7 +90,7 @@ def _payload(run: StoredRun) -> dict[str, Any]:
         "meta": _meta(run),
         "verdict": dict(run.verdict),
         "nav": None if drawn is None else _nav(run, drawn),
-        "pooled": {**pooled, "delta": made["pooled"]["delta"]},
+        "pooled": {**pooled, "delta": made["pooled"]["delta"], "d_return_interval": made["pooled"].get("d_return_interval")},
         "risk": now,
         "sleeves": sleeves(run),
         "reconciliation": reconciliation(run),
@@ -88,9 +98,9 @@ def _payload(run: StoredRun) -> dict[str, Any]:
         "equity": None if drawn is None else _equity(drawn),
         "drawdown": None if drawn is None else _drawdown(drawn),
         "months": None if drawn is None else month_returns(drawn),
-        "evidence": {"rows": _rows(run), "all": _all_sessions(run)},
+        "evidence": {"rows": _rows(run), "all": _all_sessions(run), "confidence": made["config"]["gate"]["test"]["interval_confidence"]},
         "pnl_by_bucket_and_month": pnl_by_month(run),
-        "reject_rate": {**{arm: of.get("reject_rate") for arm, of in pooled.items()}, "by_bucket": None},
+        "reject_rate": {**{arm: of.get("reject_rate") for arm, of in pooled.items()}, "by_bucket": orders_by_bucket(run)},
         "turnover": {arm: of.get("turnover") for arm, of in pooled.items()},
         "cost_bps": {arm: of.get("cost_bps") for arm, of in pooled.items()},
         "confidence": confidence_counts(run, _buckets(run)),
@@ -175,7 +185,7 @@ def _rows(run: StoredRun) -> list[dict[str, Any]]:
     rows = []
     for stored, row in zip(run.evidence["windows"], run.facts.rows, strict=True):
         counts = "yes" if row.window.label in independent else "overlap" if meets_floors(row, floors) else "few"
-        rows.append({**stored, "counts": "error" if row.error is not None else counts, "d_return_interval": None})
+        rows.append({**stored, "counts": "error" if row.error is not None else counts, "d_return_interval": plain(row.d_return_interval)})
     return rows
 
 
@@ -198,9 +208,10 @@ def _trades(run: StoredRun) -> dict[str, Any] | None:
     if run.trades is None:
         return None
     table = run.inside(run.trades, "traded_at")
-    count = int(table["trade_id"].size)
-    last = {name: column[max(0, count - SHOWN_TRADES) :] for name, column in table.items()}
-    return {"count": count, "shown": min(count, SHOWN_TRADES), "rows": trade_rows(last)}
+    size = int(table["trade_id"].size)
+    last = {name: column[max(0, size - SHOWN_TRADES) :] for name, column in table.items()}
+    count = size if run.ledger is None else len(Arm) * int(run.inside(run.ledger, "session")["closing_trades"].sum())
+    return {"count": count, "stored": size, "shown": min(size, SHOWN_TRADES), "rows": trade_rows(last)}
 
 
 TRADE_TEXTS = ("trade_id", "arm", "symbol", "bucket", "traded_at", "signal_id")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -51,7 +51,7 @@ def curves(run: StoredRun) -> Curves | None:
     """The curves of a run; None where it stored neither NAV nor a trade within its sample."""
     if run.exposure is not None:
         return _by_session(run, run.exposure)
-    return None if run.trades is None else _by_closed_trade(run, run.trades)
+    return None if run.ledger is None else _by_closed_trade(run, run.ledger)
 
 
 def lines(held: Mapping[Bucket, Floats]) -> dict[str, Floats]:
@@ -81,22 +81,55 @@ def month_returns(drawn: Curves) -> list[dict[str, Any]]:
 
 def pnl_by_month(run: StoredRun) -> list[dict[str, Any]] | None:
     """Realised P&L of each arm by month and bucket, zero months between the first and the last included; None without trades."""
+    if run.ledger is not None:
+        return _ledger_by_month(run.inside(run.ledger, "session"))
     if run.trades is None:
         return None
     trades = run.inside(run.trades, "traded_at")
     months = trades["traded_at"].astype("datetime64[M]")
-    if months.size == 0:
-        return []
     sums: dict[tuple[str, str, str], list[float]] = {}
     keys = zip(months.astype(str).tolist(), trades["bucket"].tolist(), trades["arm"].tolist(), strict=True)
     for key, pnl in zip(keys, trades["realized_pnl"].tolist(), strict=True):
         sums.setdefault(key, []).append(pnl)
-    every = np.arange(months.min(), months.max() + 1).astype(str).tolist()
+    return _every_month(months, lambda month, bucket, arm: sums.get((month, bucket, arm), ()))
+
+
+def _ledger_by_month(table: Mapping[str, NDArray[Any]]) -> list[dict[str, Any]]:
+    months = table["session"].astype("datetime64[M]")
+    rows = {month: months == np.datetime64(month, "M") for month in np.unique(months).astype(str).tolist()}
+    traded = months[table["closing_trades"] > 0]
+    return _every_month(traded, lambda month, bucket, arm: table[f"{arm}_{bucket}_realized_pnl"][rows[month]] if month in rows else ())
+
+
+def _every_month(months: Days, amounts: Callable[[str, str, str], Iterable[float]]) -> list[dict[str, Any]]:
+    """Sums of `amounts` by month, bucket and arm, from the first of `months` to the last."""
+    if months.size == 0:
+        return []
     return [
-        {"month": month, "bucket": bucket.value, **{arm.value: known(math.fsum(sums.get((month, bucket, arm), ()))) for arm in Arm}}
-        for month in every
+        {"month": month, "bucket": bucket.value, **{arm.value: known(math.fsum(amounts(month, bucket, arm))) for arm in Arm}}
+        for month in np.arange(months.min(), months.max() + 1).astype(str).tolist()
         for bucket in Bucket
     ]
+
+
+def orders_by_bucket(run: StoredRun) -> dict[str, dict[str, dict[str, Any]]] | None:
+    """Orders of each arm by bucket over the sample: requests, how many a guardrail refused, and the rate, None without a request.
+
+    None where they were not stored: of a ledger, or of a run made before they were.
+    """
+    if run.exposure is None or any(f"{arm}_{bucket}_requests" not in run.exposure for arm in Arm for bucket in Bucket):
+        return None
+    table = run.inside(run.exposure, "session")
+    return {
+        arm.value: {
+            bucket.value: _orders(*(int(table[f"{arm}_{bucket}_{name}"].sum()) for name in ("requests", "rejects"))) for bucket in Bucket
+        }
+        for arm in Arm
+    }
+
+
+def _orders(requests: int, rejects: int) -> dict[str, Any]:
+    return {"requests": requests, "rejects": rejects, "rate": rejects / requests if requests else None}
 
 
 def confidence_counts(run: StoredRun, buckets: Mapping[str, str]) -> list[dict[str, Any]] | None:
@@ -155,17 +188,16 @@ def _by_session(run: StoredRun, stored: Mapping[str, NDArray[Any]]) -> Curves | 
 
 def _by_closed_trade(run: StoredRun, stored: Mapping[str, NDArray[Any]]) -> Curves | None:
     """Capital and what closed trades made of it, on the days on which one closed."""
-    trades = run.inside(stored, "traded_at")
-    days, code = np.unique(trades["traded_at"].astype("datetime64[D]"), return_inverse=True)
-    if days.size == 0:
+    table = run.inside(stored, "session")
+    traded = table["closing_trades"] > 0
+    if not traded.any():
         return None
+    earlier = np.flatnonzero(stored["session"].astype("datetime64[D]") < run.sample[0])
     capital = float(run.evidence["config"]["evidence"]["initial_capital"])
-    earlier = stored["traded_at"].astype("datetime64[D]") < run.sample[0]
-    opening: dict[Arm, float] = {}
-    nav: dict[Arm, Floats] = {}
-    for arm in Arm:
-        before, own = stored["realized_pnl"][earlier & (stored["arm"] == arm)], trades["arm"] == arm
-        opening[arm] = math.fsum((capital, *before.tolist()))
-        made: Floats = np.bincount(code[own], weights=trades["realized_pnl"][own], minlength=days.size).astype(np.float64)
-        nav[arm] = opening[arm] + np.cumsum(made)
-    return Curves(basis="closed trade", days=days, opening=opening, nav=nav, held=None)
+    return Curves(
+        basis="closed trade",
+        days=table["session"].astype("datetime64[D]")[traded],
+        opening={arm: float(stored[f"{arm}_nav"][earlier[-1]]) if earlier.size else capital for arm in Arm},
+        nav={arm: table[f"{arm}_nav"][traded] for arm in Arm},
+        held=None,
+    )

@@ -30,7 +30,8 @@ class StoredRun:
     """One run as its files tell it. `evidence` and `verdict` are of the same run; `about` is None where times were not kept.
 
     `facts` are what the artifact says that is decided on. Tables are columns of equal length, None where the kind of evidence has none.
-    They reach beyond the decision sample where the source does: `inside` cuts them. `digest` is the SHA-256 of evidence.json as it
+    They reach beyond the decision sample where the source does: `inside` cuts them. Of a long ledger `trades` are the newest only, and
+    `ledger` adds up all of them by session. `digest` is the SHA-256 of evidence.json as it
     lies there, `files` of each file of the run.
     """
 
@@ -43,6 +44,7 @@ class StoredRun:
     files: Mapping[str, str]
     exposure: Table | None
     trades: Table | None
+    ledger: Table | None
     signals: Table | None
     reconciliation: Table | None
 
@@ -90,6 +92,7 @@ def read_run(folder: Path) -> StoredRun:
         files={name: digest for name, digest in files.items() if name not in {PAYLOAD, TRADES}},
         exposure=_parquet(folder / "exposure.parquet"),
         trades=_by_arm(_parquet(folder / "trades.parquet")),
+        ledger=_parquet(folder / "ledger.parquet"),
         signals=_parquet(folder / "signals.parquet", SIGNAL_COLUMNS),
         reconciliation=_parquet(folder / "reconciliation.parquet"),
     )

@@ -10,14 +10,16 @@ from typing import Any, TextIO
 
 WIDTH = 80
 SHOWN_WINDOWS = 8
+EFFECT_WIDTH = 20
+"""Of a difference with its interval; wider ones lose digits."""
 STYLES = (
     (re.compile(r"VERDICT +PROMOTE"), "bold green"),
     (re.compile(r"VERDICT +REJECT"), "bold red"),
     (re.compile(r"VERDICT +INCONCLUSIVE"), "bold yellow"),
-    (re.compile(r"window +sessions"), "bold"),
+    (re.compile(r"window +days"), "bold"),
     (re.compile(r"  \S+  (fail|missing)( \(soft\))?:"), "red"),
     (re.compile(r"  alert "), "yellow"),
-    (re.compile(r".*  (few|overlap)$|\.\.\. "), "dim"),
+    (re.compile(r".*[-\d] (few|overlap)$|\.\.\. "), "dim"),
 )
 """How a line looks that begins so. Colour adds nothing that the words do not say."""
 EXIT_WORD = {"PROMOTE": "promoted", "INCONCLUSIVE": "not promoted", "REJECT": "rejected"}
@@ -40,16 +42,17 @@ def headline(made: Mapping[str, Any], *, source: str, instruments: int | None, s
 
 
 def window_table(made: Mapping[str, Any]) -> Iterator[str]:
-    """One line a window, the latest last: trades and losers of the arm that has fewer, and candidate less baseline."""
+    """One line a window, the latest last: trades and losers of the arm that has fewer, candidate less baseline, and how sure it is."""
     rows = made["windows"]
     floors = made["config"]["gate"]["floors"]
     independent = set(made["independent_windows"])
-    yield f"{'window':<12}{'sessions':>9}{'trades':>10}{'losers':>9}{'d.return pp':>12}{'d.maxDD pp':>11}{'d.Sharpe':>9}  floors"
+    sure = f"d.return pp [{100.0 * made['config']['gate']['test']['interval_confidence']:g}%]"
+    yield f"{'window':<11}{'days':>5}{'trades':>8}{'losers':>7} {sure:<{EFFECT_WIDTH}}{'d.maxDD pp':>11}{'d.Sharpe':>9} floors"
     if len(rows) > SHOWN_WINDOWS:
         yield f"... {len(rows) - SHOWN_WINDOWS} earlier windows are in matrix.csv"
     for row in rows[-SHOWN_WINDOWS:]:
         if row["error"] is not None:
-            yield _clip(f"{ascii_text(row['window'])[:11]:<12}  {ascii_text(row['error'])}")
+            yield _clip(f"{ascii_text(row['window'])[:10]:<11}  {ascii_text(row['error'])}")
             continue
         trades = _least(row, "total_trades")
         losers = _least(row, "losing_trades")
@@ -57,15 +60,15 @@ def window_table(made: Mapping[str, Any]) -> Iterator[str]:
         short = trades < floors["trades_min"] or losers < floors["losing_trades_min"]
         delta = row["delta"]
         yield (
-            f"{ascii_text(row['window'])[:11]:<12}{row['sessions']:>9}{_of(trades, floors['trades_min']):>10}"
-            f"{_of(losers, floors['losing_trades_min']):>9}{_signed(delta['total_return_pct'], 1.0):>12}"
+            f"{ascii_text(row['window'])[:10]:<11}{row['sessions']:>5}{_of(trades, floors['trades_min']):>8}"
+            f"{_of(losers, floors['losing_trades_min']):>7} {_effect(row):<{EFFECT_WIDTH}}"
             f"{_signed(delta['max_drawdown'], 100.0):>11}{_signed(delta['sharpe'], 1.0):>9}"
-            f"  {'ok' if met else 'few' if short else 'overlap'}"
+            f" {'ok' if met else 'few' if short else 'overlap'}"
         )
     pooled = made["pooled"]["delta"]
     yield (
-        f"{'all':<12}{made['sample']['sessions']:>9}{_count(made, 'total_trades'):>10}{_count(made, 'losing_trades'):>9}"
-        f"{_signed(pooled['total_return_pct'], 1.0):>12}{_signed(pooled['max_drawdown'], 100.0):>11}{_signed(pooled['sharpe'], 1.0):>9}"
+        f"{'all':<11}{made['sample']['sessions']:>5}{_count(made, 'total_trades'):>8}{_count(made, 'losing_trades'):>7} "
+        f"{_effect(made['pooled']):<{EFFECT_WIDTH}}{_signed(pooled['max_drawdown'], 100.0):>11}{_signed(pooled['sharpe'], 1.0):>9}"
     )
 
 
@@ -182,6 +185,17 @@ def _of(count: float, floor: float) -> str:
 
 def _signed(value: float | None, scale: float) -> str:
     return "-" if value is None else f"{value * scale:+.2f}"
+
+
+def _effect(row: Mapping[str, Any]) -> str:
+    """The return difference and its interval, with as many digits, at most two, as stand in EFFECT_WIDTH."""
+    seen, interval = row["delta"]["total_return_pct"], row["d_return_interval"]
+
+    def shown(digits: int) -> str:
+        edges = "-" if interval is None else ", ".join(f"{edge:+.{digits}f}" for edge in interval)
+        return f"{seen:+.{digits}f} [{edges}]"
+
+    return next((text for digits in (2, 1) if len(text := shown(digits)) <= EFFECT_WIDTH), shown(0))
 
 
 def _clip(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import unicodedata
+from collections.abc import Sequence
 
 UNKNOWN = "\N{EN DASH}"
 """Stands where a number is not known. It is never a zero."""
@@ -45,6 +46,16 @@ def percent(frac: float | None, digits: int = 2) -> str:
 def points(value: float | None, *, scale: float = 1.0) -> str:
     """A signed difference, two digits; `scale` 100 turns fractions into percentage points."""
     return UNKNOWN if value is None else f"{value * scale + 0.0:+.2f}"
+
+
+def between(interval: Sequence[float] | None, *, scale: float = 1.0) -> str:
+    """The two edges of an interval as `points`."""
+    return UNKNOWN if interval is None else " to ".join(points(edge, scale=scale) for edge in interval)
+
+
+def level(confidence: float) -> str:
+    """95%, or 99.5% where it is that: a confidence is never rounded up to certainty."""
+    return f"{100.0 * confidence:g}%"
 
 
 def number(value: float | None, digits: int = 2) -> str:

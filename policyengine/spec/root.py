@@ -11,9 +11,10 @@ from typing import Any
 from policyengine.errors import ConfigError
 from policyengine.records import Arm
 from policyengine.spec.bind import bind, plain, unknown
-from policyengine.spec.evidence import EvidenceSpec, WalkForwardEvidence
+from policyengine.spec.evidence import EvidenceSpec, TradeHistoryEvidence, WalkForwardEvidence
 from policyengine.spec.execution import ExecutionSpec
 from policyengine.spec.gate import GateSpec
+from policyengine.spec.grid import Changes, GridSpec, Point, bind_grid, nested
 from policyengine.spec.limits import LimitsSpec, check_sweep
 from policyengine.spec.monitor import MonitorSpec
 from policyengine.spec.rollout import RolloutSpec
@@ -23,7 +24,7 @@ from policyengine.spec.signals import SignalsSpec
 from policyengine.spec.sizing import SizingSpec
 from policyengine.spec.sleeves import SleevesSpec, check_budgets
 from policyengine.spec.source import SourceSpec
-from policyengine.spec.task import TaskSpec
+from policyengine.spec.task import EvaluateTask, TaskSpec
 from policyengine.spec.universe import UniverseSpec
 from policyengine.spec.window import WindowSpec
 
@@ -31,8 +32,9 @@ ARM_SECTIONS = ("sizing", "sleeves", "scaler", "limits")
 """What an arm may change. Everything else is common to both, so that nothing but the sizing policy differs."""
 
 
-UNBOUND = ("task", "runtime", "rollout", "monitor")
-"""Sections that no evidence is bound to: what is done with it, by which machine, how far the rollout is and who is told."""
+UNBOUND = ("task", "runtime", "rollout", "monitor", "grid")
+"""Sections that no evidence is bound to: what is done with it, on which machine, how far the rollout is, who is told, what else is
+tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,9 @@ class ArmSpec:
     sleeves: SleevesSpec
     scaler: ScalerSpec
     limits: LimitsSpec
+
+
+_SECTIONS: Mapping[str, type[Any]] = {"sizing": SizingSpec, "sleeves": SleevesSpec, "scaler": ScalerSpec, "limits": LimitsSpec}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +83,34 @@ class RuntimeSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GridPolicy:
+    """One policy of a grid: what it changes of the candidate, as given; the arm that it makes; the hash of what decides its sizes."""
+
+    changes: Changes
+    arm: ArmSpec
+    policy_hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyGrid:
+    """Policies that are evaluated together, each once, in the order in which they were asked for; `asked` counts the equal ones too.
+
+    A run evaluates part `part` of `parts`, counted from 1.
+    """
+
+    policies: tuple[GridPolicy, ...]
+    asked: int
+    part: int
+    parts: int
+
+    @property
+    def own(self) -> range:
+        """Indices of the policies of this part; the parts follow each other and differ by one policy at most."""
+        first, last = ((part * len(self.policies)) // self.parts for part in (self.part - 1, self.part))
+        return range(first, last)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
     """Everything that one run is told."""
 
@@ -95,6 +128,7 @@ class Spec:
     seed: int
     baseline: ArmSpec
     candidate: ArmSpec
+    grid: PolicyGrid | None = None
 
     def arm(self, arm: Arm) -> ArmSpec:
         """The sizing policy of `arm`."""
@@ -102,7 +136,10 @@ class Spec:
 
     def policy(self, arm: Arm) -> PolicySpec:
         """What decides the sizes of `arm`."""
-        spec = self.arm(arm)
+        return self.policy_of(self.arm(arm))
+
+    def policy_of(self, spec: ArmSpec) -> PolicySpec:
+        """What decides the sizes of an arm."""
         origin = self.signals.origin
         if isinstance(self.evidence, WalkForwardEvidence):
             origin = "engine"
@@ -125,7 +162,7 @@ class Spec:
 
     def config_hash(self) -> str:
         """Identity of the resolved configuration, but for what cannot change a result: `UNBOUND` and where the artifact goes."""
-        bound = {k: v for k, v in plain(self).items() if k not in UNBOUND}
+        bound = {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.name not in UNBOUND}
         bound["evidence"] = {k: v for k, v in bound["evidence"].items() if k != "publish"}
         return digest(bound)
 
@@ -156,6 +193,8 @@ def bind_spec(value: Mapping[str, Any]) -> Spec:
     _check_together(sleeves, scaler, limits, universe)
     evidence = dict(_mapping(rest.get("evidence"), "evidence"))
     arms = _mapping(evidence.pop("arms", None), "evidence.arms")
+    asked = rest.pop("grid", None)
+    grid = None if asked is None else bind_grid(asked, ARM_SECTIONS)
     rest["evidence"] = evidence
     bound = {}
     for arm in Arm:
@@ -171,7 +210,38 @@ def bind_spec(value: Mapping[str, Any]) -> Spec:
             _check_together(one.sleeves, one.scaler, one.limits, spec.universe)
         except ConfigError as error:
             raise type(error)(f"evidence.arms.{arm}.{error.path}", error.rule) from None
-    return spec
+    return spec if grid is None else replace(spec, grid=_bound_grid(grid, _merge(composed, arms[Arm.CANDIDATE.value]), spec))
+
+
+def _bound_grid(grid: GridSpec, candidate: Mapping[str, Any], spec: Spec) -> PolicyGrid:
+    """Every policy of `grid`, bound and checked, over the mapping `candidate` that the candidate of `spec` was bound from."""
+    if not isinstance(spec.task, EvaluateTask):
+        raise ConfigError("grid", f"is for task=evaluate; task={spec.task.KIND} has no use for it")
+    if isinstance(spec.evidence, TradeHistoryEvidence):
+        raise ConfigError("grid", "replays its policies, over evidence=replay or walk_forward; sweep evidence=trade_history with -m")
+    found: dict[str, GridPolicy] = {}
+    for point in grid.points():
+        try:
+            arm = _grid_arm(point, candidate, spec)
+        except ConfigError as error:
+            raise type(error)(point.located(error.path), error.rule) from None
+        policy_hash = digest(spec.policy_of(arm))
+        found.setdefault(policy_hash, GridPolicy(changes=point.changes, arm=arm, policy_hash=policy_hash))
+    if grid.parts > len(found):
+        raise ConfigError("grid.parts", f"{grid.parts} is more than the policies that there are, {len(found)}")
+    return PolicyGrid(policies=tuple(found.values()), asked=grid.size, part=grid.part, parts=grid.parts)
+
+
+def _grid_arm(point: Point, candidate: Mapping[str, Any], spec: Spec) -> ArmSpec:
+    """The candidate with the changes of `point`; what it does not change is shared."""
+    changes = nested(point.changes)
+    name = changes.pop("name", spec.candidate.name)
+    bound = {section: bind(_SECTIONS[section], _merge(candidate[section], inner), section) for section, inner in changes.items()}
+    if not isinstance(name, str):
+        raise ConfigError("name", f"{name!r} is not a text")
+    arm = replace(spec.candidate, **bound, name=name)
+    _check_together(arm.sleeves, arm.scaler, arm.limits, spec.universe)
+    return arm
 
 
 def _check_together(sleeves: SleevesSpec, scaler: ScalerSpec, limits: LimitsSpec, universe: UniverseSpec) -> None:

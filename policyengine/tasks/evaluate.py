@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from importlib.metadata import version
@@ -43,14 +44,19 @@ DRAWN_BY = ("altair", "vl_convert")
 
 
 def evaluate(spec: Spec, task: EvaluateTask, run: Run) -> Mapping[str, Any]:
-    """Make the evidence, decide, write everything, and return the artifact."""
+    """Make the evidence, decide, write everything, and return the artifact; of a grid, what its policies came to instead."""
+    if spec.grid is not None:
+        from policyengine.tasks.grid import evaluate_grid  # noqa: PLC0415 - what it needs is an extra
+
+        return evaluate_grid(spec, spec.grid, task, run)
     started = run.clock()
     if spec.evidence.publish and run.in_sweep:
         raise ConfigError("evidence.publish", "true in a sweep: a sweep's job never becomes the canonical artifact")
-    made = _make(spec, run)
-    sitting = _sitting(spec, task, run, made)
-    evidence = replace(made.evidence, notes=(*made.evidence.notes, *_partial(sitting.windows, made.evidence.baseline.sessions)))
-    decided = decide_on(spec, evidence, sitting)
+    with _opened(spec, run) as market:
+        made = _make(spec, run, market)
+        sitting = _sitting(spec, task, run, made)
+        evidence = replace(made.evidence, notes=(*made.evidence.notes, *partial_windows(sitting.windows, made.evidence.baseline.sessions)))
+        decided = decide_on(spec, evidence, sitting)
     run.progress.close()
     stored = artifact(
         spec,
@@ -72,7 +78,7 @@ def evaluate(spec: Spec, task: EvaluateTask, run: Run) -> Mapping[str, Any]:
         files["published"] = str(run.canonical)
     drawn = task.report and not run.in_sweep and all(find_spec(name) is not None for name in DRAWN_BY)
     if drawn:
-        files["report"] = _short(run.folder / "report.html")
+        files["report"] = short(run.folder / "report.html")
     record = verdict_record(stored, files)
     write_json(run.folder / "verdict.json", record)
     write_json(run.folder / "run.json", _about(spec, run, made, run.clock() - started))
@@ -86,7 +92,7 @@ def evaluate(spec: Spec, task: EvaluateTask, run: Run) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Made:
-    """Evidence, and what it was made from. `returns_of` replays other policies on the same data.
+    """Evidence, and what it was made from. `returns_of` replays other policies on the same data, as long as the source is open.
 
     `end` is the last day that is evaluated, `last` the last that the source has.
     """
@@ -101,18 +107,20 @@ class _Made:
     stream: Stream | None = None
 
 
-def _make(spec: Spec, run: Run) -> _Made:
-    """Read the source, check it, and make the evidence; the source is closed again afterwards."""
-    with open_market(
-        spec.source, spec.universe, memory_limit_mb=spec.runtime.memory_limit_mb, temp_dir=run.temporary, shipped_dir=run.shipped
-    ) as market:
-        alerts = market.check()
-        panel = market.prices(spec.window.calendar) if "prices" in market.views else None
-        match spec.evidence:
-            case ReplayEvidence() | WalkForwardEvidence():
-                return _replayed(spec, run, market, alerts, required(panel, market, f"evidence={spec.evidence.KIND}"))
-            case TradeHistoryEvidence():
-                return _scaled(spec, market, alerts, panel)
+def _opened(spec: Spec, run: Run) -> AbstractContextManager[Market]:
+    limit = spec.runtime.memory_limit_mb
+    return open_market(spec.source, spec.universe, memory_limit_mb=limit, temp_dir=run.temporary, shipped_dir=run.shipped)
+
+
+def _make(spec: Spec, run: Run, market: Market) -> _Made:
+    """Check the source, and make the evidence."""
+    alerts = market.check()
+    panel = market.prices(spec.window.calendar) if "prices" in market.views else None
+    match spec.evidence:
+        case ReplayEvidence() | WalkForwardEvidence():
+            return _replayed(spec, run, market, alerts, required(panel, market, f"evidence={spec.evidence.KIND}"))
+        case TradeHistoryEvidence():
+            return _scaled(spec, market, alerts, panel)
 
 
 def _replayed(spec: Spec, run: Run, market: Market, alerts: tuple[Finding, ...], quoted: PricePanel) -> _Made:
@@ -132,8 +140,7 @@ def _replayed(spec: Spec, run: Run, market: Market, alerts: tuple[Finding, ...],
 
 
 def _scaled(spec: Spec, market: Market, alerts: tuple[Finding, ...], panel: PricePanel | None) -> _Made:
-    trades = market.closing_trades()
-    evidence = trade_history_evidence(spec, trades, panel)
+    evidence = trade_history_evidence(spec, market, panel)
     end, last = as_of(spec.window, evidence.baseline.sessions), _day(evidence.baseline.sessions[-1])
     evidence = replace(evidence, baseline=evidence.baseline.until(end), candidate=evidence.candidate.until(end))
     size = evidence.baseline.nav.size
@@ -143,7 +150,7 @@ def _scaled(spec: Spec, market: Market, alerts: tuple[Finding, ...], panel: Pric
         last=last,
         data_hash=market.digest(),
         alerts=alerts,
-        returns_of=lambda policies: ledger_returns(spec, trades, panel, policies)[:size],
+        returns_of=lambda policies: ledger_returns(spec, market, panel, policies)[:size],
         panel=panel,
     )
 
@@ -161,7 +168,7 @@ def _sitting(spec: Spec, task: EvaluateTask, run: Run, made: _Made) -> Sitting:
     )
 
 
-def _partial(found: Sequence[Window], sessions: NDArray[np.datetime64]) -> list[str]:
+def partial_windows(found: Sequence[Window], sessions: NDArray[np.datetime64]) -> list[str]:
     """A note for each window that reaches beyond the sessions by more than a holiday."""
     slack, first, last = timedelta(days=LONGEST_HOLIDAY_DAYS), _day(sessions[0]), _day(sessions[-1])
     return [
@@ -185,7 +192,7 @@ def _write(run: Run, made: Mapping[str, Any], facts: Facts, evidence: Evidence) 
     matrix = run.folder / f"barbell_pnl_matrix_{stamp}.json"
     write_json(matrix, {"run_id": run.run_id, "created_at": run.created_at, "rows": [row_mapping(row) for row in facts.rows]})
     write_json(run.folder / "evidence.json", made)
-    return {"evidence": _short(run.folder / "evidence.json"), "matrix": _short(run.folder / "matrix.csv")}
+    return {"evidence": short(run.folder / "evidence.json"), "matrix": short(run.folder / "matrix.csv")}
 
 
 def _about(spec: Spec, run: Run, made: _Made, seconds: float) -> dict[str, Any]:
@@ -201,9 +208,14 @@ def _about(spec: Spec, run: Run, made: _Made, seconds: float) -> dict[str, Any]:
         "runtime_rise": rise,
         "runtime_regression": None if rise is None else rise > spec.gate.floors.runtime_rise_max,
         "asked": {} if made.stream is None else dict(made.stream.counts),
-        "versions": {name: version(name) for name in ("barbell-policyengine", "duckdb", "numpy", "pandas", "pandera", "hydra-core")},
-        "python": platform.python_version(),
+        **versions(),
     }
+
+
+def versions(*more: str) -> dict[str, Any]:
+    """What ran: Python, and the packages that results rest on, `more` among them."""
+    names = ("barbell-policyengine", "duckdb", "numpy", "pandas", "pandera", "hydra-core", *more)
+    return {"versions": {name: version(name) for name in names}, "python": platform.python_version()}
 
 
 def _keep(spec: Spec, run: Run, made: _Made) -> None:
@@ -229,12 +241,12 @@ def _routed(evidence: Evidence) -> list[str]:
     lines: list[str] = []
     if evidence.kind == WalkForwardEvidence.KIND or len({row["source"] for row in rows}) > 1:
         lines += routed.routing_lines(rows)
-    if not any(arm.trade_session.size for arm in (evidence.baseline, evidence.candidate)):
+    if not any(arm.trades.closed.any() for arm in (evidence.baseline, evidence.candidate)):
         lines += routed.no_trade_lines(rows, evidence.counts)
     return lines
 
 
-def _short(path: Path) -> str:
+def short(path: Path) -> str:
     """`path` relative to the working folder where it lies inside it."""
     try:
         return str(path.relative_to(Path.cwd()))

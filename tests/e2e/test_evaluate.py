@@ -80,6 +80,11 @@ def test_tables_agree_with_the_evidence(pe: Command, tmp_path: Path) -> None:
         assert len(closing) == made["pooled"][arm]["total_trades"]
         assert sum(closing) == pytest.approx(made["pooled"][arm]["realized_pnl"])
         assert exposure[f"{arm}_nav"][-1] - 1_000_000 == pytest.approx(made["pooled"][arm]["total_profit"])
+        requests, rejects = (
+            sum(sum(exposure[f"{arm}_{bucket}_{name}"]) for bucket in ("safe", "core", "spec", "other")) for name in ("requests", "rejects")
+        )
+        assert rejects > 0
+        assert rejects / requests == pytest.approx(made["pooled"][arm]["reject_rate"])
         assert max(exposure[f"{arm}_safe_frac"]) <= 0.5 + 0.02 + 1e-9  # the drift band
         assert max(s + c for s, c in zip(exposure[f"{arm}_spec_frac"], exposure[f"{arm}_core_frac"], strict=True)) <= 0.25 + 1e-9
     assert len(set(signals["signal_id"])) == len(signals["signal_id"])

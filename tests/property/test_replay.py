@@ -195,17 +195,17 @@ def test_what_comes_after_a_session_does_not_change_what_was_done(seed: int, cut
     two = replay_evidence(SPEC, replace(panel, close=close), engine_stream(SPEC.signals, replace(panel, close=close)))
     for a, b in ((one.baseline, two.baseline), (one.candidate, two.candidate)):
         assert a.nav[: cut + 1].tobytes() == b.nav[: cut + 1].tobytes()
-        kept = a.trade_session <= cut
-        assert a.trade_pnl[kept].tobytes() == b.trade_pnl[b.trade_session <= cut].tobytes()
+        for name in ("closed", "won", "lost", "profit", "loss"):
+            assert getattr(a.trades, name)[: cut + 1].tobytes() == getattr(b.trades, name)[: cut + 1].tobytes()
 
 
 def test_multipliers_of_one_give_identical_arms_to_the_bit() -> None:
     spec = composed_spec(*(f"sizing.multipliers.{bucket}=1.0" for bucket in ("safe", "core", "spec", "other")))
     panel = market(5, 400)
     made = replay_evidence(spec, panel, engine_stream(spec.signals, panel))
-    assert made.baseline.trade_pnl.size > 50
+    assert made.baseline.trades.closed.sum() > 50
     assert made.baseline.nav.tobytes() == made.candidate.nav.tobytes()
-    assert made.baseline.trade_pnl.tobytes() == made.candidate.trade_pnl.tobytes()
+    assert made.baseline.trades.realized().tobytes() == made.candidate.trades.realized().tobytes()
 
 
 def test_a_policy_does_not_depend_on_which_others_run_beside_it() -> None:

@@ -5,6 +5,8 @@ import math
 import os
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from policyengine import store
@@ -74,3 +76,12 @@ def test_same_columns_give_the_same_parquet_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         store.write_parquet(tmp_path / name, {"x": [1.0, 2.0], "s": ["=1", None]})
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_only_texts_that_recur_are_stored_as_a_dictionary(tmp_path: Path) -> None:
+    size = 2_000
+    columns = {"few": ["a", "b"] * (size // 2), "names": [f"t{i}" for i in range(size)], "number": np.zeros(size)}
+    store.write_parquet(tmp_path / "x", columns)
+    group = pq.ParquetFile(tmp_path / "x").metadata.row_group(0)
+    assert [group.column(i).has_dictionary_page for i in range(3)] == [True, False, False]
+    assert pq.read_table(tmp_path / "x").to_pydict() == {name: list(values) for name, values in columns.items()}

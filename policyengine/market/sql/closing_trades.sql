@@ -1,10 +1,6 @@
-WITH codes AS (
-    SELECT symbol, row_number() OVER (ORDER BY symbol) - 1 AS code
-    FROM (SELECT DISTINCT symbol FROM canonical.closing_trades)
-)
 SELECT
     trade_id,
-    CAST(codes.code AS INTEGER) AS code,
+    symbol,
     epoch_us(traded_at) AS traded_at,
     side,
     quantity,
@@ -19,6 +15,11 @@ SELECT
     bucket,
     signal_id,
     run_id
-FROM canonical.closing_trades
-JOIN codes USING (symbol)
+FROM (
+    SELECT *
+    FROM canonical.closing_trades
+    WHERE traded_at >= CAST($first AS TIMESTAMPTZ) AND traded_at < CAST($last AS TIMESTAMPTZ) + INTERVAL 1 DAY
+    ORDER BY traded_at {order}, trade_id {order}
+    LIMIT {count}
+) AS closing_trades
 ORDER BY closing_trades.traded_at, trade_id

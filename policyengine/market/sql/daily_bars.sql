@@ -1,14 +1,9 @@
--- One row for each symbol and UTC date: the last finite close. Of bars with one instant, which `duplicate_keys` reports, the
--- highest close, so that the row order of the file never decides.
-WITH instants AS (
-    SELECT symbol, priced_at, max(close) AS close
+-- One row for each symbol and UTC date: the last finite close, in one pass whose state grows with the days and not with the bars. Of
+-- bars with one instant, which `duplicate_keys` reports, the highest close, so that the row order of the file never decides.
+WITH days AS (
+    SELECT symbol, CAST(make_timestamp(epoch_us(priced_at)) AS DATE) AS day, arg_max(close, (priced_at, close)) AS close
     FROM canonical.prices
     WHERE isfinite(close)
-    GROUP BY symbol, priced_at
-),
-days AS (
-    SELECT symbol, CAST(priced_at AS DATE) AS day, arg_max(close, priced_at) AS close
-    FROM instants
     GROUP BY ALL
 ),
 codes AS (

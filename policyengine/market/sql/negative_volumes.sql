@@ -1,5 +1,7 @@
-SELECT concat_ws(' ', symbol, strftime(priced_at, '%Y-%m-%dT%H:%M:%SZ'), 'volume', volume), count(*) OVER ()
+SELECT
+    unnest(arg_min(
+        concat_ws(' ', symbol, strftime(priced_at, '%Y-%m-%dT%H:%M:%SZ'), 'volume', volume), (symbol, priced_at, volume), 5
+    )),
+    count(*)
 FROM canonical.prices
 WHERE volume < 0
-ORDER BY symbol, priced_at, volume
-LIMIT 5

@@ -10,7 +10,7 @@ from policyengine.records import Arm, Bucket
 from policyengine.reporting.names import SAFE_WEIGHT, STEPS
 from policyengine.reporting.report import charts
 from policyengine.reporting.report.drawn import drawn_days, milliseconds, rows_of, steps_of, table_days
-from policyengine.reporting.text import UNKNOWN, count, money, percent, plural, points, visible
+from policyengine.reporting.text import between, count, level, money, percent, plural, points, visible
 
 Payload = Mapping[str, Any]
 FOREST_ROWS = 14
@@ -58,40 +58,45 @@ def arm_labels(body: Payload) -> tuple[str, str]:
 def _forest(body: Payload) -> Figure:
     key, title = "forest", "d return by window, pp"
     windows = [
-        {"label": visible(row["window"]), "value": row["delta"]["total_return_pct"], "low": None, "high": None, "whole": False}
+        _effect(row["window"], row["delta"]["total_return_pct"], row["d_return_interval"])
         for row in body["evidence"]["rows"]
         if row["error"] is None
     ]
-    whole, confidence = _whole(body)
+    whole = _whole(body)
     drawn = [*whole, *windows[-FOREST_ROWS:]]
     if not drawn:
         return _nothing(key, title, "No window was evaluated.")
-    diamond = " The diamond is the mean a year over all judged sessions, with its interval." if whole else ""
+    diamond = " The diamond is the mean a year over all judged sessions." if whole else ""
+    sure = level(body["evidence"]["confidence"])
     few = "" if len(windows) <= FOREST_ROWS else f" The latest {FOREST_ROWS} of {len(windows)} windows."
     return Figure(
         key=key,
         title=title,
-        description=f"Candidate less baseline; right of 0 the candidate earned more.{few}{diamond}",
+        description=f"Candidate less baseline, with {sure} intervals; right of 0 the candidate earned more.{few}{diamond}",
         spec=charts.forest(drawn, x="pp"),
-        columns=("window", "d return pp", f"{percent(confidence, 0)} interval"),
-        rows=tuple((row["label"], points(row["value"]), _interval(row["low"], row["high"])) for row in (*whole, *windows)),
+        columns=("window", "d return pp", f"{sure} interval"),
+        rows=tuple((row["label"], points(row["value"]), _interval(row)) for row in (*whole, *windows)),
         note="All windows.",
     )
 
 
-def _whole(body: Payload) -> tuple[list[dict[str, Any]], float | None]:
-    """The mean return difference a year as a row of the forest, none without a test, and the confidence of its interval."""
+def _whole(body: Payload) -> list[dict[str, Any]]:
+    """The mean return difference a year as a row of the forest; none without a test."""
     whole = body["evidence"]["all"]
     if whole is None or whole["d_return_a_year"] is None:
-        return [], None
-    low, high = (None, None) if whole["d_return_interval"] is None else (100.0 * edge for edge in whole["d_return_interval"])
-    return [{"label": "all, a year", "value": 100.0 * whole["d_return_a_year"], "low": low, "high": high, "whole": True}], whole[
-        "confidence"
-    ]
+        return []
+    interval = None if whole["d_return_interval"] is None else [100.0 * edge for edge in whole["d_return_interval"]]
+    return [_effect("all, a year", 100.0 * whole["d_return_a_year"], interval, whole=True)]
 
 
-def _interval(low: float | None, high: float | None) -> str:
-    return UNKNOWN if low is None or high is None else f"{low:+.2f} to {high:+.2f}"
+def _effect(label: str, value: float, interval: Sequence[float] | None, *, whole: bool = False) -> dict[str, Any]:
+    """A row of the forest; without an interval it has no whiskers."""
+    low, high = (None, None) if interval is None else interval
+    return {"label": visible(label), "value": value, "low": low, "high": high, "whole": whole}
+
+
+def _interval(row: Mapping[str, Any]) -> str:
+    return between(None if row["low"] is None else (row["low"], row["high"]))
 
 
 def _curve(
@@ -196,12 +201,25 @@ def _rejects(body: Payload, arms: tuple[str, str]) -> Figure:
     return Figure(
         key=key,
         title=title,
-        description=f"Share of order requests that a guardrail refused, at each window's last day; {arms[1]} solid, {arms[0]} dashed.",
+        description=(
+            f"Share of order requests that a guardrail refused, at each window's last day; {arms[1]} solid, {arms[0]} dashed."
+            f"{_rejects_by_bucket(body, arms)}"
+        ),
         spec=charts.lines(drawn, arms, y="", form=".2~%", marked=len(rows) <= MARKED),
         columns=("window", *arms),
         rows=tuple((visible(row["window"]), *(percent(row[arm.value]["reject_rate"], 3) for arm in Arm)) for row in rows),
         note="All windows.",
     )
+
+
+def _rejects_by_bucket(body: Payload, arms: tuple[str, str]) -> str:
+    """The rates of the candidate over the whole sample in words, where they were stored."""
+    found = body["reject_rate"]["by_bucket"]
+    if found is None:
+        return ""
+    asked = [(bucket, of) for bucket in Bucket if (of := found[Arm.CANDIDATE.value][bucket])["requests"]]
+    said = ", ".join(f"{bucket} {percent(of['rate'], 3)} of {count(of['requests'])}" for bucket, of in asked)
+    return f" Of {arms[1]} by bucket, all sessions: {said or 'no request'}."
 
 
 def _confidence(body: Payload) -> Figure:

@@ -11,7 +11,7 @@ from policyengine.reporting.markup import PROSE, facts, folded, section, table
 from policyengine.reporting.names import SAFE_WEIGHT
 from policyengine.reporting.report.figures import Figure, arm_labels
 from policyengine.reporting.report.svg import svg_of
-from policyengine.reporting.text import UNKNOWN, count, esc, money, number, percent, plural, points
+from policyengine.reporting.text import UNKNOWN, between, count, esc, level, money, number, percent, plural, points
 
 Payload = Mapping[str, Any]
 FIRST_WINDOWS = 8
@@ -30,7 +30,15 @@ def alerts(body: Payload) -> str:
 def matrix(body: Payload) -> str:
     """Candidate less baseline by window, the whole sample first and then the latest."""
     rows = [_window(row) for row in reversed(body["evidence"]["rows"])]
-    measures = ("d return pp", "d max DD pp", "d Sharpe", "d profit factor", "trades", "losers")
+    measures = (
+        "d return pp",
+        f"{level(body['evidence']['confidence'])} interval",
+        "d max DD pp",
+        "d Sharpe",
+        "d profit factor",
+        "trades",
+        "losers",
+    )
     columns = ("window", *measures, "sessions", "counts", "from", "to")
     caption = "Candidate less baseline. Trades that closed a position, and losers among them, of the arm that has fewer."
     shown = table(columns, [_pooled(body), *rows[:FIRST_WINDOWS]], label="Evidence matrix", caption=caption, first_is_total=True)
@@ -39,7 +47,7 @@ def matrix(body: Payload) -> str:
     errors = [(row["window"], row["error"]) for row in body["evidence"]["rows"] if row["error"] is not None]
     told = (
         '<p class="note">A window counts if both arms meet the floors on trades and losers and no earlier one overlaps it: yes, few, '
-        "overlap, or error. All measures of all windows are in matrix.csv.</p>"
+        "overlap, or error. Intervals are those of d return, and decide nothing. All measures of all windows are in matrix.csv.</p>"
     )
     return section("matrix", "Evidence matrix", shown + told + (facts(errors) if errors else ""))
 
@@ -78,8 +86,9 @@ def trades(body: Payload) -> str:
     used = [column for column in _TRADE_COLUMNS if any(row[column[1]] is not None for row in found["rows"])]
     rows = [tuple(shown(row[name]) for _, name, shown in used) for row in reversed(found["rows"])]
     shown = table([label for label, _, _ in used], rows, label="Trades", texts=sum(name in _TRADE_TEXTS for _, name, _ in used))
+    stored = "all" if found["stored"] == found["count"] else f"the last {found['stored']:,}"
     where = (
-        f"<p>The last {found['shown']:,} of {found['count']:,} of both arms, the latest first; all are in "
+        f"<p>The last {found['shown']:,} of {found['count']:,} of both arms, the latest first; {stored} are in "
         '<a href="trades.csv">trades.csv</a>.<span class="printed"> The first 40 are printed.</span></p>'
     )
     return section("trades", title, where + folded(f"{found['shown']:,} trades", shown, opened=True))
@@ -120,7 +129,7 @@ def provenance(body: Payload) -> str:
 
 
 def _window(row: Mapping[str, Any]) -> tuple[str, ...]:
-    measures = [UNKNOWN] * 6 if row["error"] is not None else _measures(row)
+    measures = [UNKNOWN] * 7 if row["error"] is not None else _measures(row)
     return (row["window"], *measures, count(row["sessions"]), row["counts"], row["start_date"], row["end_date"])
 
 
@@ -133,6 +142,7 @@ def _measures(row: Mapping[str, Any]) -> tuple[str, ...]:
     delta = row["delta"]
     return (
         points(delta["total_return_pct"]),
+        between(row["d_return_interval"]),
         points(delta["max_drawdown"], scale=100.0),
         points(delta["sharpe"]),
         points(delta["profit_factor"]),

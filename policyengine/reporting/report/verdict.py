@@ -9,7 +9,7 @@ from policyengine.records import Arm, Verdict
 from policyengine.reporting import terminal
 from policyengine.reporting.markup import PROSE, facts, folded, table, tile
 from policyengine.reporting.names import SAFE_WEIGHT
-from policyengine.reporting.text import UNKNOWN, count, esc, number, percent, plural, points, short
+from policyengine.reporting.text import UNKNOWN, between, count, esc, level, number, percent, plural, points, short
 
 Payload = Mapping[str, Any]
 
@@ -117,12 +117,11 @@ def _return_tile(body: Payload) -> str:
     whole = body["evidence"]["all"]
     if whole is None or whole["d_return_a_year"] is None:
         return tile("d return, in total", total, "no interval: no test was made")
-    interval = whole["d_return_interval"]
-    edges = UNKNOWN if interval is None else f"{points(interval[0], scale=100.0)} to {points(interval[1], scale=100.0)}"
+    edges = between(whole["d_return_interval"], scale=100.0)
     return tile(
         "d return, a year",
         f"{points(whole['d_return_a_year'], scale=100.0)} pp",
-        f"{percent(whole['confidence'], 0)} {edges}; {total} in total",
+        f"{level(whole['confidence'])} {edges}; {total} in total",
     )
 
 

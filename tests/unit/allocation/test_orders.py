@@ -50,7 +50,8 @@ def test_weights_become_quantities() -> None:
     orders = sized([0.0, 10.0], 9_000.0, [0.3, 0.2])
     assert orders.quantity.tolist() == [[30.0, 10.0]]
     assert orders.requests.tolist() == [2]
-    assert orders.counts().sum() == 0
+    assert orders.requested.tolist() == [[True, True]]
+    assert not any(names.any() for names in orders.rejected.values())
 
 
 def test_what_would_be_bought_leaves_room_for_its_cost() -> None:
@@ -101,6 +102,7 @@ def test_a_small_change_waits_and_a_closing_one_does_not() -> None:
     orders = sized([40.0, 0.1], 5_990.0, [0.41, 0.0], min_trade_frac=0.05)
     assert orders.quantity.tolist() == [[0.0, -0.1]]
     assert orders.rejected[Reject.BELOW_MINIMUM].tolist() == [[True, False]]
+    assert orders.requested.tolist() == [[False, True]]
     assert orders.requests.tolist() == [1]
 
 

@@ -5,7 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from policyengine.evidence.metrics import METRICS, ArmSeries, max_drawdown, measure
+from policyengine.evidence.metrics import METRICS, ArmSeries, TradeSums, max_drawdown, measure
+
+
+def closed(pnl: list[float]) -> TradeSums:
+    """Trades on days 0, 0, 1 and 2, the first two in core, the others in spec and safe."""
+    return TradeSums.of_trades(3, session=np.array([0, 0, 1, 2]), bucket=np.array([1, 1, 2, 0]), pnl=np.array(pnl))
 
 
 def arm(**changes: object) -> ArmSeries:
@@ -17,9 +22,7 @@ def arm(**changes: object) -> ArmSeries:
         "capital": 100.0,
         "rate": np.zeros(3),
         "periods_per_year": 252.0,
-        "trade_session": np.array([0, 0, 1, 2]),
-        "trade_pnl": np.array([20.0, -5.0, -5.0, 1.0]),
-        "trade_bucket": np.array([1, 1, 2, 0]),
+        "trades": closed([20.0, -5.0, -5.0, 1.0]),
         "cost": np.array([1.0, 2.0, 3.0]),
         "traded": np.array([50.0, 50.0, 5.966666666666667]),
         "requests": np.array([5, 3, 2]),
@@ -70,18 +73,16 @@ def test_a_rate_is_taken_off_returns_but_not_off_profit() -> None:
 def test_a_span_opens_at_the_nav_before_it_and_takes_its_own_trades() -> None:
     part = arm().between(1, 2)
     assert part.capital == 110.0
-    assert part.trade_pnl.tolist() == [-5.0, 1.0]
-    assert part.trade_session.tolist() == [0, 1]
+    assert part.trades.realized().tolist() == [[0.0, 0.0, -5.0, 0.0], [1.0, 0.0, 0.0, 0.0]]
+    assert part.trades.closed.tolist() == [[0, 0, 1, 0], [1, 0, 0, 0]]
     assert measure(part)["max_drawdown"] == pytest.approx(0.1)
     assert measure(part)["total_profit"] == pytest.approx(-1.1)
 
 
 def test_undefined_is_none_and_never_nan() -> None:
-    none = np.array([], dtype=float)
+    none = np.array([], dtype=np.int64)
     empty = arm(
-        trade_session=none.astype(int),
-        trade_pnl=none,
-        trade_bucket=none.astype(int),
+        trades=TradeSums.of_trades(3, session=none, bucket=none, pnl=none.astype(float)),
         nav=np.full(3, 100.0),
         cost=None,
         traded=None,
@@ -94,7 +95,7 @@ def test_undefined_is_none_and_never_nan() -> None:
     assert unknown == {"sharpe", "profit_factor", "win_rate", "turnover", "cost_bps", "reject_rate"} | {
         n for n in METRICS if "exposure" in n
     }
-    assert measure(arm(trade_pnl=np.array([1.0, 2.0, 3.0, 4.0])))["profit_factor"] is None
+    assert measure(arm(trades=closed([1.0, 2.0, 3.0, 4.0])))["profit_factor"] is None
     assert measure(arm(requests=np.zeros(3, dtype=int)))["reject_rate"] is None
     assert not any(isinstance(v, float) and math.isnan(v) for v in found.values())
 

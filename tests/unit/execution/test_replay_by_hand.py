@@ -9,7 +9,7 @@ import pytest
 
 from policyengine.allocation.constraints import Constraints
 from policyengine.allocation.cycle import FixedTargets
-from policyengine.allocation.orders import Reject
+from policyengine.allocation.orders import GUARDRAILS, Reject
 from policyengine.evidence.metrics import max_drawdown
 from policyengine.execution.replay import Curves, replay
 from policyengine.market.panel import PricePanel
@@ -126,3 +126,48 @@ def test_an_instrument_without_a_price_yet_is_rejected_as_such() -> None:
     curves = trade(panel([np.nan, np.nan]), np.full((1, 2, 1), 0.5), spec())
     assert curves.rejects[0, 1, Reject.NO_PRICE] == 1
     assert curves.nav[0].tolist() == [1000.0, 1000.0]
+
+
+def crowded() -> Curves:
+    """Two policies over five names, of which one in ten bars lacks; turnover and gross are bounded, so that a name is held back twice."""
+    rng, sessions, names = np.random.default_rng(3), 80, 5
+    close = 100.0 * np.exp(rng.normal(0.0, 0.05, (sessions, names)).cumsum(axis=0))
+    prices = PricePanel(
+        sessions=np.datetime64("2020-01-06") + np.arange(sessions),
+        symbols=tuple("ABCDE"),
+        close=close,
+        fresh=rng.random((sessions, names)) > 0.1,
+        calendar_used="core",
+        periods_per_year=252,
+    )
+    within = Constraints(upper=np.full(names, 0.3), groups=np.ones((1, names)), group_upper=np.array([0.6]), names=("gross",))
+    targets = 0.6 * rng.dirichlet(np.ones(names), (2, sessions)).clip(0.0, 0.5)
+    execution = spec(turnover_max_frac=0.5, min_trade_frac=0.02)
+    return replay(prices, FixedTargets(targets, [within] * 2), execution, rate=np.zeros(sessions), capital=1000.0)
+
+
+def test_requests_and_rejects_by_name_add_up_to_those_of_the_policy() -> None:
+    curves = crowded()
+    np.testing.assert_array_equal(curves.requested.sum(axis=2), curves.requests)
+    np.testing.assert_array_equal(curves.refused.sum(axis=2), curves.rejects[..., list(GUARDRAILS)].sum(axis=2))
+    for reason in (Reject.STALE_PRICE, Reject.BUYING_POWER, Reject.TURNOVER, Reject.BELOW_MINIMUM):
+        assert curves.rejects[..., reason].any()
+    assert curves.refused.max() == 2
+
+
+def test_which_name_was_wanted_and_which_was_held_back() -> None:
+    """B has no fresh bar on day 2, when both are to be changed."""
+    prices = panel([100.0, 100.0, 100.0])
+    both = PricePanel(
+        sessions=prices.sessions,
+        symbols=("A", "B"),
+        close=np.full((3, 2), 100.0),
+        fresh=np.array([[True, True], [True, True], [True, False]]),
+        calendar_used="core",
+        periods_per_year=252,
+    )
+    free = Constraints(upper=np.full(2, np.inf), groups=np.ones((1, 2)), group_upper=np.array([np.inf]), names=("gross",))
+    targets = np.array([[[0.2, 0.0], [0.4, 0.4], [0.0, 0.0]]])
+    curves = replay(both, FixedTargets(targets, [free]), spec(), rate=np.zeros(3), capital=1000.0)
+    assert curves.requested[0].tolist() == [[False, False], [True, False], [True, True]]
+    assert curves.refused[0].tolist() == [[0, 0], [0, 0], [0, 1]]

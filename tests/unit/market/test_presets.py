@@ -179,14 +179,14 @@ def test_round_trips(tmp_path: Path, make: ModuleType) -> None:
     with open_market(spec, universe, memory_limit_mb=256, temp_dir=tmp_path, shipped_dir=tmp_path) as market:
         assert market.check() == ()
         lots = market.closing_trades()
-        days = market.daily_trade_pnl()
-    assert [lots.symbols[c] for c in lots.code] == ["X", "0700", "0700"]
+        days = market.ledger_sums()
+    assert lots.symbol.tolist() == ["X", "0700", "0700"]
     assert lots.side.tolist() == [1, -1, 1]
     assert lots.trade_id[1] == "0700/LONG/2004-01-09/2004-01-12/100.0/4.5/5.0/50.0"
     assert lots.entry_at.astype("datetime64[D]").astype(str).tolist() == ["2004-01-09"] * 3
     assert set(lots.bucket) == {"other"}
     assert days.day.astype(str).tolist() == ["2004-01-11", "2004-01-12"]
-    assert (days.trades.tolist(), days.losing_trades.tolist(), days.gross_loss.tolist()) == ([1, 2], [0, 1], [0.0, 50.0])
+    assert (days.closed.tolist(), days.lost.tolist(), days.loss.tolist()) == ([1, 2], [0, 1], [0.0, 50.0])
 
 
 def shared(name: str) -> str:
@@ -202,11 +202,11 @@ def test_round_trips_of_the_shared_file(tmp_path: Path, make: ModuleType) -> Non
     spec = bound({**keys, "path": shared("round_trips_2004_2009.csv.gz")}, make)
     with open_market(spec, universe, memory_limit_mb=256, temp_dir=tmp_path, shipped_dir=tmp_path) as market:
         assert market.check() == ()
-        lots, days = market.closing_trades(), market.daily_trade_pnl()
-    assert (len(lots.code), int((lots.realized_pnl < 0).sum()), int((lots.realized_pnl == 0).sum())) == (9203, 4301, 35)
-    assert f"{math.fsum(lots.realized_pnl):,.2f}" == f"{math.fsum(days.realized_pnl):,.2f}" == "67,003.93"
-    assert math.fsum(days.realized_pnl) == pytest.approx(math.fsum(lots.realized_pnl), abs=1e-9)
-    assert (days.trades.sum(), days.losing_trades.sum(), days.zero_trades.sum()) == (9203, 4301, 35)
+        lots, days = market.closing_trades(), market.ledger_sums()
+    assert (lots.symbol.size, int((lots.realized_pnl < 0).sum()), int((lots.realized_pnl == 0).sum())) == (9203, 4301, 35)
+    assert f"{math.fsum(lots.realized_pnl):,.2f}" == f"{math.fsum(days.profit - days.loss):,.2f}" == "67,003.93"
+    assert math.fsum(days.profit - days.loss) == pytest.approx(math.fsum(lots.realized_pnl), abs=1e-9)
+    assert (days.closed.sum(), days.lost.sum(), (days.closed - days.won - days.lost).sum()) == (9203, 4301, 35)
 
 
 @pytest.mark.shared

@@ -18,7 +18,7 @@ from policyengine.reporting.report.drawn import CHUNKS, EVERY_DAY, drawn_days, t
 from policyengine.reporting.report.figures import figures
 from policyengine.reporting.report.page import STYLE, render
 from policyengine.reporting.report.verdict import missing, next_look
-from policyengine.reporting.text import UNKNOWN, csv_text, esc, money, percent, plural, points, visible
+from policyengine.reporting.text import UNKNOWN, csv_text, esc, level, money, percent, plural, points, visible
 
 SECTIONS = ["matrix", "risk", "pictures", "trades", "differences", "provenance"]
 PICTURES = ["forest", "nav", "drawdown", "exposure", "pnl", "rejects", "confidence", "months", "steps"]
@@ -209,6 +209,39 @@ def test_a_table_row_is_a_drawn_point(body: dict[str, Any]) -> None:
             assert days <= {stored[i] for i in kept}
 
 
+def test_each_window_has_its_interval_in_the_matrix_and_as_whiskers(body: dict[str, Any], page: str) -> None:
+    made = copying.deepcopy(body)
+    made["evidence"]["rows"][-2]["d_return_interval"] = None
+    (forest,) = (one for one in figures(made) if one.key == "forest")
+    assert forest.spec is not None
+    drawn = {row["label"]: (row["low"], row["high"]) for row in forest.spec["datasets"]["intervals"]}
+    known = [row for row in made["evidence"]["rows"] if row["d_return_interval"] is not None]
+    assert len(known) == len(made["evidence"]["rows"]) - 1
+    assert drawn.pop("all, a year")[0] == 100.0 * made["evidence"]["all"]["d_return_interval"][0]
+    assert drawn == {row["window"]: tuple(row["d_return_interval"]) for row in known[-len(drawn) :]}
+    told = {row[0]: row[2] for row in forest.rows}
+    cells = {row[0].text: row[2].text for row in tree(render(made)).findall(".//section[@id='matrix']//tbody/tr")}
+    for row in made["evidence"]["rows"]:
+        interval = row["d_return_interval"]
+        shown = UNKNOWN if interval is None else f"{interval[0]:+.2f} to {interval[1]:+.2f}"
+        assert told[row["window"]] == cells[row["window"]] == shown
+    low, high = made["pooled"]["d_return_interval"]
+    assert cells["all"] == f"{low:+.2f} to {high:+.2f}"
+    assert "95% interval" in text_of(page)
+
+
+def test_rejects_by_bucket_are_said_beside_their_picture(body: dict[str, Any]) -> None:
+    made = copying.deepcopy(body)
+    of = made["reject_rate"]["by_bucket"]["candidate"]
+    of["core"] = {"requests": 1234, "rejects": 1, "rate": 1 / 1234}
+    of["safe"] = of["spec"] = {"requests": 0, "rejects": 0, "rate": None}
+    (rejects,) = (one for one in figures(made) if one.key == "rejects")
+    assert rejects.description.endswith("Of BARBELL_SIZED by bucket, all sessions: core 0.081% of 1,234.")
+    of["core"] = of["safe"]
+    (rejects,) = (one for one in figures(made) if one.key == "rejects")
+    assert rejects.description.endswith("all sessions: no request.")
+
+
 VALUES = st.lists(st.one_of(st.none(), st.floats(-1e9, 1e9)), min_size=1, max_size=3 * CHUNKS)
 
 
@@ -257,6 +290,7 @@ def test_no_cell_is_a_formula(text: str) -> None:
 def test_numbers_as_people_read_them() -> None:
     assert (money(1234567.891), money(-0.004), money(None), money(1.0, "USD")) == ("1,234,567.89", "-0.00", UNKNOWN, "USD 1.00")
     assert (percent(0.12345), percent(None), percent(0.75, 0)) == ("12.35%", UNKNOWN, "75%")
+    assert (level(0.95), level(0.995), level(0.9)) == ("95%", "99.5%", "90%")
     assert (points(0.5), points(-0.00313, scale=100.0), points(None), points(0.0)) == ("+0.50", "-0.31", UNKNOWN, "+0.00")
     assert (plural(1, "trial"), plural(1200, "trial"), plural(2, "criterion", "criteria")) == ("1 trial", "1,200 trials", "2 criteria")
     assert visible("O'Neil & Co \u00e9") == "O'Neil & Co \u00e9"

@@ -16,12 +16,17 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from policyengine.errors import DataError
-from policyengine.records import Bucket
+from policyengine.evidence.artifact import facts_of
+from policyengine.evidence.gate import decide
+from policyengine.records import Bucket, Stage
 from policyengine.reporting.legacy import LEGACY_KEYS
 from policyengine.reporting.names import PAYLOAD
 from policyengine.reporting.payload import payload, write_payload
 from policyengine.reporting.report import write_report
+from policyengine.reporting.report.page import render
 from policyengine.reporting.series import lines, numbers
+from policyengine.spec.bind import bind
+from policyengine.spec.gate import GateSpec
 from tests.conftest import ROOT
 from tests.serving import snapshot
 
@@ -86,6 +91,14 @@ def test_what_is_shown_agrees_with_itself_and_with_the_artifact(replayed: Path) 
     assert made["alerts"] == []
     assert [row["window"] for row in made["evidence"]["rows"] if row["counts"] == "yes"] == artifact["independent_windows"]
     assert made["evidence"]["all"]["d_return_interval"] == artifact["test"]["reported"]["mean_difference_interval"]
+    for row in (made["pooled"], *made["evidence"]["rows"]):
+        low, high = row["d_return_interval"]
+        assert (low + high) / 2.0 == pytest.approx(row["delta"]["total_return_pct"], abs=1e-9)
+    assert [row["d_return_interval"] for row in made["evidence"]["rows"]] == [row["d_return_interval"] for row in artifact["windows"]]
+    for arm, of in made["reject_rate"]["by_bucket"].items():
+        requests, rejects = (sum(bucket[name] for bucket in of.values()) for name in ("requests", "rejects"))
+        assert requests > 1_000
+        assert rejects / requests == pytest.approx(artifact["pooled"][arm]["reject_rate"], abs=1e-12)
 
 
 def test_effective_confidence_is_base_times_multiplier(replayed: Path) -> None:
@@ -97,6 +110,48 @@ def test_effective_confidence_is_base_times_multiplier(replayed: Path) -> None:
         expected = 1.0 if trade["arm"] == "baseline" or trade["bucket"] == "core" else 0.3
         assert trade["multiplier"] == pytest.approx(expected)
     assert sum(row["signals"] for row in made["confidence"]) == pq.read_metadata(replayed / "signals.parquet").num_rows
+
+
+def test_orders_by_bucket_by_hand(replayed: Path, copy: Copy) -> None:
+    folder = copy(replayed)
+    table = pq.read_table(folder / "exposure.parquet").slice(0, 3).to_pydict()
+    for bucket, requests, rejects in (("core", [5, 0, 3], [1, 0, 1]), ("spec", [0, 2, 0], [0, 0, 0]), ("safe", [0] * 3, [0] * 3)):
+        table |= {f"candidate_{bucket}_requests": requests, f"candidate_{bucket}_rejects": rejects}
+    pq.write_table(pa.table(table), folder / "exposure.parquet")
+    assert payload(folder)["reject_rate"]["by_bucket"]["candidate"] == {
+        "safe": {"requests": 0, "rejects": 0, "rate": None},
+        "core": {"requests": 8, "rejects": 2, "rate": 0.25},
+        "spec": {"requests": 2, "rejects": 0, "rate": 0.0},
+        "other": {"requests": 0, "rejects": 0, "rate": None},
+    }
+    edit(folder / "evidence.json", lambda made: made["sample"].update(start_date="2015-01-02"))
+    assert payload(folder)["reject_rate"]["by_bucket"]["candidate"]["core"] == {"requests": 3, "rejects": 1, "rate": pytest.approx(1 / 3)}
+
+
+def test_a_run_of_before_intervals_and_orders_by_bucket_were_stored_has_none(replayed: Path, copy: Copy) -> None:
+    folder = copy(replayed)
+    table = pq.read_table(folder / "exposure.parquet")
+    pq.write_table(table.select([name for name in table.column_names if "_re" not in name]), folder / "exposure.parquet")
+
+    def older(made: dict[str, Any]) -> None:
+        for row in (made["pooled"], *made["windows"]):
+            del row["d_return_interval"]
+
+    edit(folder / "evidence.json", older)
+    made = json.loads(write_payload(folder).read_text())
+    assert [e.message for e in Draft202012Validator(SCHEMA).iter_errors(made)] == []
+    assert made["reject_rate"]["by_bucket"] is made["pooled"]["d_return_interval"] is None
+    assert {row["d_return_interval"] for row in made["evidence"]["rows"]} == {None}
+    assert "by bucket, all sessions" not in render(made)
+
+
+def test_no_interval_of_a_window_decides_anything(replayed: Path) -> None:
+    artifact = json.loads((replayed / "evidence.json").read_text())
+    gate = bind(GateSpec, artifact["config"]["gate"], "gate")
+    before = decide(facts_of(artifact, Stage.CANARY), gate)
+    for row in artifact["windows"]:
+        row["d_return_interval"] = [-90.0, -80.0]
+    assert decide(facts_of(artifact, Stage.CANARY), gate) == before
 
 
 def test_drawdown_and_months_by_hand(replayed: Path, copy: Copy) -> None:
@@ -129,8 +184,8 @@ def test_a_ledger_knows_no_positions_and_says_so(ledger: Path) -> None:
     for key in ("risk", "exposure", "confidence", "signals", "reconciliation", "sleeves"):
         assert made[key] is None
     assert made["nav"]["basis"] == "closed trade"
+    assert made["reject_rate"] == {"baseline": None, "candidate": None, "by_bucket": None}
     for arm in ("baseline", "candidate"):
-        assert made["reject_rate"][arm] is None
         assert made["nav"][arm] - 1_000_000 == pytest.approx(artifact["pooled"][arm]["total_profit"])
         assert max(made["drawdown"][arm]) == pytest.approx(artifact["pooled"][arm]["max_drawdown"])
     assert made["trades"]["count"] == 800
@@ -153,7 +208,7 @@ def test_a_ledgers_curve_opens_after_what_was_closed_before_its_sample(ledger: P
 
 def test_without_trades_there_is_nothing_and_not_zero(untraded: Path) -> None:
     made = payload(untraded)
-    assert made["trades"] == {"count": 0, "shown": 0, "rows": []}
+    assert made["trades"] == {"count": 0, "stored": 0, "shown": 0, "rows": []}
     assert made["pnl_by_bucket_and_month"] == made["confidence"] == made["signals"] == made["trade_events"] == []
     assert made["evidence"]["all"] is None
     assert made["reject_rate"]["candidate"] is None

@@ -18,15 +18,22 @@ def daily_bars(**columns: Any) -> pd.DataFrame:
     return frame.astype({"code": "int32", "day": "int64"}).assign(**columns)
 
 
-def daily_pnl(**columns: Any) -> pd.DataFrame:
-    counts = {"trades": [2], "losing_trades": [1], "zero_trades": [0]}
-    money = {"gross_profit": [3.0], "gross_loss": [1.0], "realized_pnl": [2.0]}
+def ledger_sums(**columns: Any) -> pd.DataFrame:
+    counts = {"clipped": [0], "closed": [2], "won": [1], "lost": [1], "known": [0], "named": [0]}
+    money = {
+        "least_base": [np.nan],
+        "most_base": [np.nan],
+        "profit": [3.0],
+        "loss": [1.0],
+        "profit_over_base": [0.0],
+        "loss_over_base": [0.0],
+    }
     return pd.DataFrame({"day": [1], "bucket": ["core"], **counts, **money}).assign(**columns)
 
 
 def test_frames_that_keep_their_contract() -> None:
     market.validate(market.DAILY_BARS, daily_bars())
-    market.validate(market.DAILY_TRADE_PNL, daily_pnl())
+    market.validate(market.LEDGER_SUMS, ledger_sums())
 
 
 @pytest.mark.parametrize(
@@ -59,11 +66,17 @@ def test_the_first_broken_column_is_told_with_all_its_rows() -> None:
 
 @pytest.mark.parametrize(
     ("columns", "column"),
-    [({"bucket": ["risky"]}, "bucket"), ({"trades": [0]}, "trades"), ({"gross_loss": [-1.0]}, "gross_loss")],
+    [
+        ({"bucket": ["risky"]}, "bucket"),
+        ({"closed": [0]}, "closed"),
+        ({"loss": [-1.0]}, "loss"),
+        ({"most_base": [1.5]}, "most_base"),
+        ({"profit_over_base": [np.nan]}, "profit_over_base"),
+    ],
 )
-def test_daily_pnl_that_breaks_it(columns: dict[str, Any], column: str) -> None:
+def test_ledger_sums_that_break_it(columns: dict[str, Any], column: str) -> None:
     with pytest.raises(market.ContractBroken) as caught:
-        market.validate(market.DAILY_TRADE_PNL, daily_pnl(**columns))
+        market.validate(market.LEDGER_SUMS, ledger_sums(**columns))
     assert caught.value.column == column
 
 
