@@ -51,6 +51,7 @@ def inside(tmp_path: Path, name: str) -> Path:
     return tmp_path / name
 
 
+@pytest.mark.long
 def test_a_grid_says_what_it_tried_and_what_it_does_not_show(pe: Command, tmp_path: Path) -> None:
     result = pe(*SHORT, "grid.axes={sizing.multipliers.spec:[0.5,0.8,0.50]}", "grid.policies=[{limits:{risk_max_frac:0.1}}]")
     assert result.returncode == 0, result.stderr

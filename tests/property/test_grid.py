@@ -84,6 +84,7 @@ def test_a_grid_of_one_is_the_evaluation_of_it(run_in: Callable[..., Run], chang
 MULTIPLIER = st.floats(0.0, 1.5).map(lambda value: round(value, 3))
 
 
+@pytest.mark.long
 @settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.fixed_dictionaries({"spec": MULTIPLIER, "core": MULTIPLIER}), min_size=2, max_size=3, unique_by=str), st.data())
 def test_each_of_many_is_what_it_is_alone(

@@ -117,6 +117,7 @@ def test_neither_files_nor_row_groups_nor_order_nor_threads_decide_a_bit(
     assert one[2].tables["trades"]["trade_id"] == other[2].tables["trades"]["trade_id"]
 
 
+@pytest.mark.long
 @slow
 @given(ledger=ledgers, at=st.integers(0, 59))
 def test_any_other_trade_is_another_digest(ledger: list[Any], at: int, tmp_path: Path) -> None:
