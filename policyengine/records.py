@@ -23,6 +23,10 @@ class Bucket(StrEnum):
     OTHER = "other"
 
 
+BUCKETS = tuple(Bucket)
+"""The order in which arrays have them: the code of a bucket is its place here."""
+
+
 class Sleeve(StrEnum):
     """NAV budget that a signal is charged to."""
 

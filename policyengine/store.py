@@ -8,9 +8,10 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -126,12 +127,37 @@ def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, ob
     Raises:
         OutputError: the folder cannot be made or written.
     """
+    write_bytes(path, (csv_lines(columns, [dict(zip(columns, columns, strict=True))]) + csv_lines(columns, rows)).encode())
+
+
+def csv_lines(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
+    """`rows` as `write_csv` writes them, without a header."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([_cell(row.get(column)) for column in columns])
-    write_bytes(path, text.getvalue().encode())
+    csv.writer(text, lineterminator="\n").writerows([csv_cell(row.get(column)) for column in columns] for row in rows)
+    return text.getvalue()
+
+
+@contextmanager
+def growing(path: Path) -> Iterator[Callable[[str], object]]:
+    """A function that appends text to what becomes `path`, whole, once all is written; nothing stays of one that fails.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with reported(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", newline="", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = Path(file.name)
+            try:
+                yield file.write
+                file.flush()
+                os.fsync(file.fileno())
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+        temporary.chmod(0o644)
+        temporary.replace(path)
+        sync_folder(path.parent)
 
 
 def write_parquet(path: Path, columns: Mapping[str, object]) -> None:
@@ -176,12 +202,19 @@ def _repeats(column: Any, pa: Any) -> bool:
     return bool(pa.types.is_string(column.type) and 2 * len(first.unique()) <= len(first))
 
 
-def _cell(value: object) -> object:
+def csv_cell(value: object) -> object:
+    """One value as it stands in a CSV file."""
     if isinstance(value, float):
-        return repr(rounded(value))
+        return _number(float(value))
     if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"}:
         return "'" + value
     return "" if value is None else value
+
+
+@lru_cache(maxsize=2**15)
+def _number(value: float) -> str:
+    """Kept: a grid writes the numbers of its baseline, and zeros, with every policy."""
+    return repr(rounded(value))
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

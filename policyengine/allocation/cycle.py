@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from policyengine.allocation.constraints import Constraints, constraints
 from policyengine.allocation.scaler import Budgets, RiskState, Scaling, budgets_of, effective_fracs, risk_factors, scaling_of
 from policyengine.allocation.shell import project_batch, sweep_idle_cash
-from policyengine.allocation.sizing import BUCKETS, Sized, size
+from policyengine.allocation.sizing import Sized, codes_of, size
 from policyengine.allocation.sleeves import SLEEVES, Grid, relative, retained, sleeve_of
 from policyengine.errors import BrokenInvariant, ConfigError
 from policyengine.market.rows import SignalRows
@@ -101,7 +101,7 @@ class Cycle:
         self._budgets = budgets_by(policies)
         self._base = effective_fracs(np.ones((len(policies), len(SLEEVES))), self._budgets)
         self._periods_per_year = periods_per_year
-        self._barred = np.array([not allow_short or not may_be_short(universe, symbol) for symbol in symbols])
+        self._barred = barred(symbols, universe, allow_short=allow_short)
         self._chunk = (0, 0)
         self._shares = self._allocated = self._weights = np.empty((len(policies), 0, len(symbols)))
         self._clock = clock
@@ -233,9 +233,8 @@ def _runs(charged: bytes) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[n
 
 
 def buckets_of(rows: SignalRows, universe: UniverseSpec) -> NDArray[np.intp]:
-    """Bucket of each signal's instrument, (S,) indices into `Bucket`."""
-    codes = np.array([BUCKETS.index(universe.bucket(symbol)) for symbol in rows.symbols], dtype=np.intp)
-    return codes[rows.code]
+    """Bucket of each signal's instrument, (S,) codes."""
+    return codes_of(universe.bucket(symbol) for symbol in rows.symbols)[rows.code]
 
 
 def sized_by(policy: ArmSpec | PolicySpec, rows: SignalRows, buckets: NDArray[np.intp]) -> Sized:
@@ -256,7 +255,12 @@ def limits_of(policy: ArmSpec | PolicySpec, universe: UniverseSpec, symbols: Seq
     return constraints(policy.limits, universe, symbols, hedge_max_frac=hedge_max_frac)
 
 
-def may_be_short(universe: UniverseSpec, symbol: str) -> bool:
+def barred(symbols: Sequence[str], universe: UniverseSpec, *, allow_short: bool) -> NDArray[np.bool_]:
+    """Which of `symbols` may not be sold short, (N,)."""
+    return np.array([not allow_short or not _may_be_short(universe, symbol) for symbol in symbols])
+
+
+def _may_be_short(universe: UniverseSpec, symbol: str) -> bool:
     """A short in a safe instrument is no safety, one in a hedge no hedge, and one in an option can lose more than its weight says."""
     instrument = universe.instruments.get(symbol)
     if instrument is None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from policyengine.records import Bucket
+from policyengine.records import BUCKETS, Bucket
 from policyengine.spec.sizing import Overlay, OverlaySpec, SizingSpec
 
 Floats = NDArray[np.float64]
-BUCKETS = tuple(Bucket)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,11 +27,16 @@ class Sized:
     factors: Floats
 
 
+def codes_of(buckets: Iterable[Bucket]) -> NDArray[np.intp]:
+    """Places of `buckets` in `BUCKETS`."""
+    return np.array([BUCKETS.index(bucket) for bucket in buckets], dtype=np.intp)
+
+
 def size(
     sizing: SizingSpec,
     base: Floats,
     *,
-    buckets: Sequence[Bucket] | NDArray[np.intp],
+    buckets: NDArray[np.intp],
     regimes: Iterable[str | None],
     features: Mapping[Overlay, Floats],
 ) -> Sized:
@@ -41,7 +45,7 @@ def size(
     Args:
         sizing: multipliers by bucket and regime, and the overlays.
         base: (S,) base confidences in [0, 1].
-        buckets: (S,) bucket of each signal's instrument, or its index in `Bucket`.
+        buckets: (S,) bucket of each signal's instrument, by its code, as in `codes_of`.
         regimes: (S,) regime that each signal states, None where it states none.
         features: what each configured overlay reads, (S,), NaN where unknown. An absent feature is unknown everywhere.
 
@@ -50,10 +54,9 @@ def size(
     """
     if not sizing.enabled:
         return Sized(effective=base, names=(), factors=np.empty((0, base.size)))
-    codes = np.array([BUCKETS.index(b) for b in buckets], dtype=np.intp) if not isinstance(buckets, np.ndarray) else buckets
-    rows = {"bucket": np.array([sizing.multipliers[bucket] for bucket in BUCKETS], dtype=np.float64)[codes]}
+    rows = {"bucket": np.array([sizing.multipliers[bucket] for bucket in BUCKETS], dtype=np.float64)[buckets]}
     if sizing.regimes:
-        rows["regime"] = _regime_factor(sizing, codes, regimes)
+        rows["regime"] = _regime_factor(sizing, buckets, regimes)
     for overlay, spec in sizing.overlays.items():
         rows[overlay.value] = overlay_factor(spec, features.get(overlay, np.full(base.shape, np.nan)))
     effective = base

@@ -1,4 +1,4 @@
-"""Files of a grid: tables that grow line by line, and the chunks of a grid that is not done, from which the next run goes on.
+"""Files of a grid: its joined tables, and the chunks of a grid that is not done, from which the next run goes on.
 
 A chunk holds what a few dozen policies came to. It lies under the state folder, in a folder named by all that decides what is in it,
 and begins with the SHA-256 of the rest: one that was cut short or changed counts as absent, and is made again.
@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
-import os
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from policyengine.errors import DataError
 from policyengine.spec.bind import plain
-from policyengine.store import reported, rounded, sync_folder, write_bytes
+from policyengine.store import csv_cell, csv_lines, growing, reported, write_bytes
 
 MATRIX, POLICIES, SUMMARY = "matrix.csv", "policies.csv", "grid.json"
 """A row of each policy and window; a row of each policy over the whole sample; how they stand. The last says that the others are whole."""
@@ -29,7 +25,6 @@ CHUNK = 32
 """Policies in a chunk: what a run that is killed loses at most, and what it keeps in memory."""
 STALE_DAYS = 30
 """Chunks that nobody went on from for so long are removed."""
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,37 +100,6 @@ def remove_stale(state_dir: Path, now: float) -> None:
                 grid.rmdir()
 
 
-@contextmanager
-def growing(path: Path) -> Iterator[Callable[[str], object]]:
-    """A function that appends text to what becomes `path`, whole, once all is written; nothing stays of one that fails.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    with reported(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", newline="", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = Path(file.name)
-            try:
-                yield file.write
-                file.flush()
-                os.fsync(file.fileno())
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-        temporary.chmod(0o644)
-        temporary.replace(path)
-        sync_folder(path.parent)
-
-
-def lines(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
-    """`rows` as `write_csv` writes them, without their header."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
-    return text.getvalue()
-
-
 def join(path: Path, parts: Sequence[Path], more: Iterable[Mapping[str, object]]) -> None:
     """Write the tables `parts`, whose columns are the same, as one table, and `more` rows after theirs.
 
@@ -155,7 +119,7 @@ def join(path: Path, parts: Sequence[Path], more: Iterable[Mapping[str, object]]
                     raise DataError(str(part), "has other columns than the other parts of its grid")
                 for line in file:
                     write(line)
-        write(lines(next(csv.reader([header])), more))
+        write(csv_lines(next(csv.reader([header])), more))
 
 
 def read_rows(path: Path) -> Iterator[dict[str, object]]:
@@ -173,20 +137,6 @@ def _read(text: str) -> object:
     """A number where it is written as this one would be; the text itself elsewhere."""
     for kind in (int, float):
         with suppress(ValueError):
-            if str(_cell(kind(text))) == text:
+            if str(csv_cell(kind(text))) == text:
                 return kind(text)
     return text or None
-
-
-def _cell(value: object) -> object:
-    if isinstance(value, float):
-        return _number(float(value))
-    if isinstance(value, str) and value.startswith(_FORMULA):
-        return f"'{value}"
-    return "" if value is None else value
-
-
-@lru_cache(maxsize=2**15)
-def _number(value: float) -> str:
-    """The baseline's numbers, and zeros, come again with every policy."""
-    return repr(rounded(value))

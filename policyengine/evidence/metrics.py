@@ -12,11 +12,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from policyengine.records import Bucket
+from policyengine.records import BUCKETS, Bucket
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-BUCKETS = tuple(Bucket)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 
 from policyengine.allocation.cycle import Cycle, charged_to, grid
 from policyengine.allocation.orders import GUARDRAILS, Reject
-from policyengine.allocation.sizing import Sized
+from policyengine.allocation.sizing import Sized, codes_of
 from policyengine.allocation.sleeves import SLEEVES
 from policyengine.errors import DataError
 from policyengine.evidence.evidence import Evidence, Table
-from policyengine.evidence.metrics import BUCKETS, ArmSeries, TradeSums
+from policyengine.evidence.metrics import ArmSeries, TradeSums
 from policyengine.evidence.reconciliation import reconciliation
 from policyengine.execution.replay import Curves, FillTable, replay
 from policyengine.market.panel import PricePanel
-from policyengine.records import Arm
+from policyengine.records import BUCKETS, Arm
 from policyengine.signals.routing import choices, routing_table
 from policyengine.signals.stream import Stream
 from policyengine.spec.evidence import WalkForwardEvidence
@@ -137,9 +137,9 @@ def _series(spec: Spec, panel: PricePanel, curves: Curves, rate: Floats, p: int,
     )
 
 
-def _bucket_codes(spec: Spec, panel: PricePanel) -> NDArray[np.int64]:
-    """Index into BUCKETS of each instrument, (N,)."""
-    return np.array([BUCKETS.index(spec.universe.bucket(symbol)) for symbol in panel.symbols], dtype=np.int64)
+def _bucket_codes(spec: Spec, panel: PricePanel) -> NDArray[np.intp]:
+    """Of each instrument, (N,)."""
+    return codes_of(map(spec.universe.bucket, panel.symbols))
 
 
 def _audited(arm: ArmSpec, panel: PricePanel, fills: FillTable, followed: NDArray[np.int64], p: int) -> float | None:

@@ -13,12 +13,12 @@ from datetime import date
 import numpy as np
 from numpy.typing import NDArray
 
-from policyengine.allocation.sizing import size
+from policyengine.allocation.sizing import codes_of, size
 from policyengine.errors import DataError
 from policyengine.evidence.evidence import Evidence, Table
-from policyengine.evidence.metrics import BUCKETS, ArmSeries, TradeSums
+from policyengine.evidence.metrics import ArmSeries, TradeSums
 from policyengine.market import ClosingTrades, LedgerSums, Market, PricePanel
-from policyengine.records import Arm, Bucket
+from policyengine.records import BUCKETS, Arm, Bucket
 from policyengine.spec.root import ArmSpec, PolicySpec, Spec
 
 Floats = NDArray[np.float64]
@@ -91,7 +91,7 @@ def scales(arm: PolicySpec | ArmSpec, base: Floats, buckets: list[Bucket]) -> Fl
         return np.ones(base.size)
     known = base > 0.0
     by_bucket_alone = replace(arm.sizing, regimes={}, overlays={})
-    sized = size(by_bucket_alone, np.where(known, base, 0.5), buckets=buckets, regimes=[None] * base.size, features={})
+    sized = size(by_bucket_alone, np.where(known, base, 0.5), buckets=codes_of(buckets), regimes=[None] * base.size, features={})
     by_bucket = np.array([arm.sizing.multipliers[bucket] for bucket in buckets])
     return np.where(known, sized.effective / np.where(known, base, 1.0), by_bucket)
 
@@ -125,7 +125,7 @@ def _series(spec: Spec, sums: LedgerSums, panel: PricePanel | None, name: str, p
     """The ledger under `policy`."""
     sessions = _sessions(sums.day[0], sums.day[-1], panel)
     of = scaled_sums(policy, sums)
-    bucket = np.array([BUCKETS.index(Bucket(name)) for name in of.bucket.tolist()])
+    bucket = codes_of(map(Bucket, of.bucket.tolist()))
     cell = np.searchsorted(sessions, of.day) * len(BUCKETS) + bucket
     shape = (sessions.size, len(BUCKETS))
 

@@ -119,6 +119,9 @@ class Book(NamedTuple):
     fracs: Floats
     held: Floats
     """(S,) budgets of the decision, and of what is held."""
+    pnl: Floats
+    funded: Floats
+    """(S,) what each made in a session, and the size of what it held."""
     risk: Floats
     """(4, S) variance, funded sessions, index, peak."""
 
@@ -146,7 +149,7 @@ def book_of(instruments: int) -> Book:
     risk = np.repeat([[0.0], [0.0], [1.0], [1.0]], COUNT, axis=1)
     numbers = (np.zeros(instruments) for _ in range(11))
     flags = (np.zeros(instruments, dtype=np.int64) for _ in range(3))
-    return Book(*numbers, *flags, np.zeros(COUNT), np.zeros(COUNT), risk)  # type: ignore[call-arg, arg-type]
+    return Book(*numbers, *flags, *(np.zeros(COUNT) for _ in range(4)), risk)  # type: ignore[call-arg, arg-type]
 
 
 def shell_of(classes: int, groups: int) -> Shell:

@@ -28,8 +28,13 @@ from policyengine.records import TOLERANCE, Sleeve
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-compiled = cast("Callable[[Function], Function]", njit(nogil=True, error_model="numpy"))
-cached = cast("Callable[[Function], Function]", njit(cache=True, nogil=True, error_model="numpy"))
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
+"""Without counts of references: every array is the caller's for as long as the call, nothing here makes one, and counting costs more
+than the work on a few names does."""
+compiled = cast("Callable[[Function], Function]", njit(**OPTIONS))
+cached = cast("Callable[[Function], Function]", njit(cache=True, **OPTIONS))
+inlined = cast("Callable[[Function], Function]", njit(forceinline=True, **OPTIONS))
+"""For what is called in every session: a call copies each array's shape, some hundred words."""
 
 HEDGE = SLEEVES.index(Sleeve.TAIL_HEDGE)
 FITS, STEPS, ROUNDS, SWEEPS = 64, 6, 8, 400
@@ -58,7 +63,7 @@ def replay_one(stage: Stage, terms: Terms, policy: Policy, book: Book, shell: Sh
         nav = cash + _dot(book.quantity, price)
         if t > 0:
             if not nav > 0.0:
-                return Status.RUINED, breaches, held_over
+                return (Status.RUINED if nav <= 0.0 else Status.UNSETTLED), breaches, held_over
             value, over, requests, rejects = _plan(stage, terms, policy, book, shell, t, nav)
             if not value > 0.0:
                 return Status.UNSETTLED, breaches, held_over
@@ -79,7 +84,7 @@ def replay_one(stage: Stage, terms: Terms, policy: Policy, book: Book, shell: Sh
     return Status.DONE, breaches, held_over
 
 
-@compiled
+@inlined
 def _dot(a: Floats, b: Floats) -> float:
     """Sum of products in four lanes, and then of the lanes: always in this order."""
     p = q = r = s = 0.0
@@ -94,14 +99,14 @@ def _dot(a: Floats, b: Floats) -> float:
     return (p + q) + (r + s)
 
 
-@compiled
+@inlined
 def _copy(source: Floats, target: Floats) -> None:
     """Not by slices, which take seconds to compile."""
     for i in range(target.size):
         target[i] = source[i]
 
 
-@compiled
+@inlined
 def _total(a: Floats) -> float:
     """Sum, in the order of `_dot`."""
     p = q = r = s = 0.0
@@ -116,7 +121,7 @@ def _total(a: Floats) -> float:
     return (p + q) + (r + s)
 
 
-@compiled
+@inlined
 def _absolute(a: Floats) -> float:
     """Sum of absolute values, in the order of `_dot`."""
     p = q = r = s = 0.0
@@ -131,7 +136,7 @@ def _absolute(a: Floats) -> float:
     return (p + q) + (r + s)
 
 
-@compiled
+@inlined
 def _interest(cash: float, quantity: Floats, price: Floats, rate: float, elapsed: float, terms: Terms) -> float:
     """`session.interest_on`."""
     spread, fee = terms.financing * elapsed / DAYS_PER_YEAR, terms.borrow * elapsed / DAYS_PER_YEAR
@@ -146,7 +151,7 @@ def _interest(cash: float, quantity: Floats, price: Floats, rate: float, elapsed
     return interest
 
 
-@compiled
+@inlined
 def _is_stuck(tradable: Bools, quantity: Floats) -> bool:
     """Whether something is held that cannot trade."""
     stuck = 0
@@ -158,7 +163,9 @@ def _is_stuck(tradable: Bools, quantity: Floats) -> bool:
 @compiled
 def _measure(stage: Stage, terms: Terms, policy: Policy, book: Book, t: int, nav: float) -> None:
     """`session._risk` and `scaler.updated`: what the sleeves made over this session, `nav` being that of the session before."""
-    pnl, funded = np.zeros(COUNT), np.zeros(COUNT)
+    pnl, funded = book.pnl, book.funded
+    for s in range(COUNT):
+        pnl[s] = funded[s] = 0.0
     for i in range(book.quantity.size):
         sleeve, quantity = stage.charged[t - 2, i], book.quantity[i]
         pnl[sleeve] += quantity * (stage.price[t, i] - stage.price[t - 1, i]) - terms.cost_frac * abs(book.notional[i])
@@ -209,15 +216,17 @@ def _budget(policy: Policy, book: Book, periods_per_year: float) -> None:
     book.fracs[HEDGE] = hedge
 
 
-@compiled
+@inlined
 def _decide(stage: Stage, terms: Terms, policy: Policy, book: Book, shell: Shell, t: int) -> bool:
-    """`Cycle.decide` into `book.weights` and `book.fracs`; False where the shell did not settle."""
+    """`Cycle.decide` into `book.weights` and `book.fracs`; False where a weight is no number or the shell did not settle."""
     if policy.scaled or t == 0:
         _budget(policy, book, terms.periods_per_year)
     weights, size = book.weights, book.size
     share, signal, sleeve = stage.share[t], stage.signal[t], stage.sleeve[t]
     for i in range(weights.size):
         weights[i] = share[i] * policy.retained[signal[i]] * book.fracs[sleeve[i]]
+    if not _absolute(weights) < np.inf:
+        return False
     if not policy.limited:
         return True
     for i in range(weights.size):
@@ -249,7 +258,7 @@ def _sweep_cash(i: int, weights: Floats, size: Floats, stage: Stage, policy: Pol
         size[i] = weights[i]
 
 
-@compiled
+@inlined
 def _plan(stage: Stage, terms: Terms, policy: Policy, book: Book, shell: Shell, t: int, nav: float) -> tuple[float, bool, int, int]:
     """`OrderSizer.size` but for the orders themselves: what trades, into `book.trades`, to which weights.
 
@@ -275,7 +284,7 @@ def _plan(stage: Stage, terms: Terms, policy: Policy, book: Book, shell: Shell, 
     return value, over, wanted - waiting, stale + cuts
 
 
-@compiled
+@inlined
 def _wanted(price: Floats, tradable: Bools, least: float, book: Book, inverse: float) -> tuple[int, int]:
     """Changes that are wanted, and those of them that cannot trade; what does is `book.trades`, what is too small `book.small`."""
     wanted_count = stale = 0
@@ -292,30 +301,31 @@ def _wanted(price: Floats, tradable: Bools, least: float, book: Book, inverse: f
     return wanted_count, stale
 
 
-@compiled
+@inlined
 def _value_after_costs(book: Book, nav: float, cost_frac: float) -> float:
     """`orders.value_after_costs`."""
+    _turned(book, nav)
     value = nav
     for _ in range(4):
-        basis = value
-        for i in range(book.side.size):
-            gap = book.weights[i] * basis - book.exposure[i]
-            side = 1.0 if gap > 0.0 else (-1.0 if gap < 0.0 else 0.0)
-            book.side[i] = side if book.trades[i] != 0 else 0.0
-        held = _dot(book.side, book.exposure)
-        wanted = _dot(book.side, book.weights)
-        value = (nav + cost_frac * held) / (1.0 + cost_frac * wanted)
-        turned = 0
-        for i in range(book.side.size):
-            gap = book.weights[i] * value - book.exposure[i]
-            side = 1.0 if gap > 0.0 else (-1.0 if gap < 0.0 else 0.0)
-            turned += (book.trades[i] != 0) & (side != book.side[i])
-        if turned == 0:
+        value = (nav + cost_frac * _dot(book.side, book.exposure)) / (1.0 + cost_frac * _dot(book.side, book.weights))
+        if _turned(book, value) == 0:
             break
     return value
 
 
-@compiled
+@inlined
+def _turned(book: Book, value: float) -> int:
+    """Sides of what trades at a NAV of `value`, into `book.side`; how many were others before."""
+    turned = 0
+    for i in range(book.side.size):
+        gap = book.weights[i] * value - book.exposure[i]
+        side = (1.0 if gap > 0.0 else (-1.0 if gap < 0.0 else 0.0)) if book.trades[i] != 0 else 0.0
+        turned += side != book.side[i]
+        book.side[i] = side
+    return turned
+
+
+@inlined
 def _exceeds(stage: Stage, policy: Policy, book: Book, shell: Shell, inverse: float) -> bool:
     """`OrderSizer._over`: whether holdings exceed a limit or the capital; by more than the band, where nothing trades."""
     for i in range(book.size.size):
@@ -335,7 +345,7 @@ def _exceeds(stage: Stage, policy: Policy, book: Book, shell: Shell, inverse: fl
     return over > 0
 
 
-@compiled
+@inlined
 def _class_totals(size: Floats, stage: Stage, shell: Shell) -> float:
     """What each class holds, into `shell.total`, and all of them together."""
     gross = 0.0
@@ -345,7 +355,7 @@ def _class_totals(size: Floats, stage: Stage, shell: Shell) -> float:
     return gross
 
 
-@compiled
+@inlined
 def _held(g: int, stage: Stage, shell: Shell) -> float:
     """What the classes of group `g` hold together."""
     held = 0.0
@@ -388,7 +398,7 @@ def _squeeze(stage: Stage, policy: Policy, book: Book, shell: Shell, t: int) -> 
     return cuts
 
 
-@compiled
+@inlined
 def _fill(stage: Stage, terms: Terms, book: Book, t: int, value: float, kept: Kept) -> float:
     """`ledger.fill` of what `book.trades` says; returns what it takes from cash. One pass, for each costs as much as its sums."""
     price = stage.price[t]
@@ -417,29 +427,28 @@ def _fill(stage: Stage, terms: Terms, book: Book, t: int, value: float, kept: Ke
     return taken
 
 
-@compiled
+@inlined
 def _keep(stage: Stage, book: Book, t: int, nav: float, kept: Kept) -> None:
     """What each group holds and closed."""
-    closings = _count(book.closing)
     for g in range(stage.group.size - 1):
         own = slice(stage.group[g], stage.group[g + 1])
         kept.exposure[t, g] = _total(book.exposure[own]) / nav
-        if closings > 0:
-            profit, loss = book.profit[own], book.loss[own]
-            kept.closed[t, g] = _count(book.closing[own])
-            kept.won[t, g] = _count(profit)
-            kept.lost[t, g] = _count(loss)
-            kept.profit[t, g] = _total(profit)
-            kept.loss[t, g] = _total(loss)
+        closed, won, lost = _closings(book.closing[own], book.profit[own], book.loss[own])
+        if closed > 0:
+            kept.closed[t, g], kept.won[t, g], kept.lost[t, g] = closed, won, lost
+            kept.profit[t, g] = _total(book.profit[own])
+            kept.loss[t, g] = _total(book.loss[own])
 
 
-@compiled
-def _count(a: Floats | Ints) -> int:
-    """How many are above 0."""
-    count = 0
-    for i in range(a.size):
-        count += a[i] > 0
-    return count
+@inlined
+def _closings(closing: Ints, profit: Floats, loss: Floats) -> tuple[int, int, int]:
+    """How many closed, won and lost."""
+    closed = won = lost = 0
+    for i in range(closing.size):
+        closed += closing[i]
+        won += profit[i] > 0.0
+        lost += loss[i] > 0.0
+    return closed, won, lost
 
 
 @compiled

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from policyengine.allocation.cycle import buckets_of, budgets_by, charged, limits_of, may_be_short, sized_by
+from policyengine.allocation.cycle import barred, buckets_of, budgets_by, charged, limits_of, sized_by
 from policyengine.allocation.feasibility import layout_of
 from policyengine.allocation.scaler import scaling_of
 from policyengine.allocation.sleeves import Grid, relative
@@ -126,9 +126,8 @@ def staging(
 
 def _shares(policy: ArmSpec | PolicySpec, asked: Grid, stream: Stream, universe: UniverseSpec, *, allow_short: bool) -> Floats:
     """(T, N) signed share of its budget that each signal takes at base confidence; 0 for a sale where shorts are not allowed."""
-    barred = np.array([not allow_short or not may_be_short(universe, symbol) for symbol in stream.rows.symbols])
     share = relative(asked, by_sleeve=policy.sleeves.enabled)
-    return np.where((share < 0.0) & barred, 0.0, share)
+    return np.where((share < 0.0) & barred(stream.rows.symbols, universe, allow_short=allow_short), 0.0, share)
 
 
 def _retained(effective: Floats, base: Floats) -> Floats:

@@ -18,26 +18,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policyengine.allocation.cycle import grid as in_force
+from policyengine.allocation.sizing import codes_of
 from policyengine.errors import ConfigError, DataError, Ruined
 from policyengine.evidence.artifact import code_hash
 from policyengine.evidence.grid import CAUTION, Comparison, cells, changed_paths, ranking, series_of, standing
-from policyengine.evidence.grid_files import CHUNK, MATRIX, POLICIES, SUMMARY, Chunk, Chunks, growing, lines, remove_stale
+from policyengine.evidence.grid_files import CHUNK, MATRIX, POLICIES, SUMMARY, Chunk, Chunks, remove_stale
 from policyengine.evidence.likeness import weekly
 from policyengine.evidence.looks import budget_key
 from policyengine.evidence.matrix import flat
-from policyengine.evidence.metrics import BUCKETS, ArmSeries
+from policyengine.evidence.metrics import ArmSeries
 from policyengine.evidence.replay import cash_rate, source_key
 from policyengine.evidence.trial_log import TrialLog, append_trials
 from policyengine.evidence.trials import TrialRecord, overlapping
 from policyengine.evidence.windows import as_of, windows
 from policyengine.market import PricePanel, open_market
-from policyengine.records import Arm, Finding, Window
+from policyengine.records import BUCKETS, Arm, Finding, Window
 from policyengine.reporting.grid import grid_lines
 from policyengine.signals.stream import Stream
 from policyengine.spec.bind import plain
 from policyengine.spec.root import ARM_SECTIONS, ArmSpec, GridPolicy, PolicyGrid, Spec, digest
 from policyengine.spec.task import EvaluateTask
-from policyengine.store import write_json
+from policyengine.store import csv_lines, growing, write_json
 from policyengine.tasks.evaluate import partial_windows, short, versions
 from policyengine.tasks.inputs import inputs, required, until
 from policyengine.tasks.run import Run
@@ -148,7 +149,7 @@ def _series(spec: Spec, ground: _Ground, arms: Sequence[ArmSpec]) -> Iterator[Ar
         spec.execution,
         rate=ground.rate,
         capital=capital,
-        group=np.array([BUCKETS.index(spec.universe.bucket(symbol)) for symbol in panel.symbols]),
+        group=codes_of(map(spec.universe.bucket, panel.symbols)),
         groups=len(BUCKETS),
         workers=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
     )
@@ -257,7 +258,7 @@ def _written(work: _Work, run: Run, chunks: Chunks) -> tuple[list[Mapping[str, A
     with ExitStack() as files:
         matrix, whole = (files.enter_context(growing(run.folder / name)) for name in (MATRIX, POLICIES))
         for write in (matrix, whole):
-            write(lines(work.columns, [dict(zip(work.columns, work.columns, strict=True))]))
+            write(csv_lines(work.columns, [dict(zip(work.columns, work.columns, strict=True))]))
         for chunk, known in _chunks(work, chunks, run.progress.step("policies")):
             matrix(chunk.matrix)
             whole(chunk.whole)
@@ -296,7 +297,7 @@ def _chunk(work: _Work, numbers: range, series: Iterator[ArmSeries | None], done
     return Chunk(
         first=numbers.start,
         policies=len(numbers),
-        matrix=lines(work.columns, matrix),
-        whole=lines(work.columns, whole),
+        matrix=csv_lines(work.columns, matrix),
+        whole=csv_lines(work.columns, whole),
         standings=standings,
     )

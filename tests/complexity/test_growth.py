@@ -23,6 +23,8 @@ from policyengine.allocation.shell import project_batch
 from policyengine.evidence import judge
 from policyengine.evidence.artifact import facts_of
 from policyengine.evidence.gate import decide
+from policyengine.evidence.grid import Comparison, cells
+from policyengine.evidence.matrix import flat
 from policyengine.execution.replay import replayed_nav
 from policyengine.market.panel import PricePanel
 from policyengine.records import Bucket, Sleeve, Stage
@@ -35,11 +37,13 @@ from policyengine.rollout.modes import State
 from policyengine.signals.ewma import opinions
 from policyengine.spec.execution import ExecutionSpec
 from policyengine.spec.task import EvaluateTask
-from policyengine.store import read_json, write_json
+from policyengine.store import csv_lines, read_json, write_json
 from policyengine.tasks.evaluate import evaluate
 from policyengine.tasks.run import Run
 from tests.conftest import composed_spec
 from tests.engines import ewma
+from tests.unit.evidence.test_grid import POLICIES, WINDOWS
+from tests.unit.evidence.test_matrix import arm as series
 
 Work = Callable[[], object]
 MOST = 13.0
@@ -202,6 +206,23 @@ def test_the_ewma_engine_over_sessions() -> None:
         return lambda: opinions(ewma(), close, fresh)
 
     assert growth(speaking, 1_000) <= MOST
+
+
+def test_a_grid_over_policies() -> None:
+    """What is measured and written of each; the replay has its own guard."""
+    comparison = Comparison(series(1), WINDOWS, baseline_hash="b", confidence=0.95)
+    candidates = [series(seed) for seed in range(2, 12)]
+    columns = ["policy", *flat(comparison.rows(candidates[0], "p")[0])]
+
+    def comparing(policies: int) -> Work:
+        def work() -> None:
+            for number in range(policies):
+                rows = comparison.rows(candidates[number % 10], "p")
+                csv_lines(columns, [cells(number, POLICIES[0], row) for row in rows])
+
+        return work
+
+    assert growth(comparing, 40) <= MOST
 
 
 @pytest.mark.long

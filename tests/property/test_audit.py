@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policyengine.allocation.sizing import size
+from policyengine.allocation.sizing import codes_of, size
 from policyengine.execution.chain import digest_of, segment
 from policyengine.execution.journal import JournalBroken
 from policyengine.records import Bucket, Sleeve
@@ -109,7 +109,13 @@ def test_what_sizing_did_recomputes_to_the_bit(data: st.DataObject) -> None:
     base = np.array(data.draw(st.lists(UNIT, min_size=count, max_size=count)))
     buckets = data.draw(st.lists(st.sampled_from(Bucket), min_size=count, max_size=count))
     gaps = np.array(data.draw(st.lists(st.floats(0.0, 0.5) | st.just(float("nan")), min_size=count, max_size=count)))
-    sized = size(spec, base, buckets=buckets, regimes=["calm"] * count, features={Overlay.GAP: gaps})
+    sized = size(
+        spec,
+        base,
+        buckets=codes_of(buckets),
+        regimes=["calm"] * count,
+        features={Overlay.GAP: gaps},
+    )
     whole = data.draw(intents())
     for n in range(count):
         pairs = tuple(zip(sized.names, sized.factors[:, n].tolist(), strict=True))

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from policyengine.allocation.cycle import Cycle, grid
 from policyengine.errors import Ruined
 from policyengine.execution import many
+from policyengine.execution.compiled import Status
 from policyengine.execution.many import compiles, outcomes
 from policyengine.execution.outcome import Outcome, outcome_of
 from policyengine.execution.replay import replay
+from policyengine.execution.staging import staging
 from policyengine.market import PricePanel
 from policyengine.market.rows import SignalRows
 from policyengine.records import Arm, Bucket
@@ -204,6 +206,22 @@ def test_a_policy_that_loses_everything_is_none_and_the_others_go_on() -> None:
     assert found[0] is None
     assert found[1] is not None
     assert by_reference(panel, off.candidate, stream, off, given_) is None
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("field", ["price", "share", "rate"])
+@pytest.mark.parametrize("name", ["as shipped", "limits off", "euclidean"])
+def test_what_is_no_number_is_never_a_result(name: str, field: str, value: float) -> None:
+    """The reference says what is wrong with it."""
+    panel, spec = market(1), SPECS[name]
+    stream = signalled(panel, 1)
+    given_ = settings_of(panel, spec, stream)
+    staged = staging(spec.candidate, panel, stream, grid(stream, spec.universe), spec.universe, spec.execution, **given_)
+    numbers = getattr(staged.stage, field).copy()
+    numbers[50] = value
+    spoilt = replace(staged, stage=staged.stage._replace(**{field: numbers}))
+    assert staged.replay(spec.candidate)[0] is Status.DONE
+    assert spoilt.replay(spec.candidate) == (Status.UNSETTLED, None)
 
 
 def test_no_signal_at_all_is_cash() -> None:

@@ -16,10 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from policyengine.evidence.metrics import BUCKETS
 from policyengine.evidence.trade_history import scaled_sums, trade_history_evidence
 from policyengine.market import LedgerSums, digest
-from policyengine.records import Arm, Bucket
+from policyengine.records import BUCKETS, Arm, Bucket
 from tests.conftest import composed_spec
 from tests.ledgers import opened, rows, scale, written
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from policyengine.allocation.constraints import Constraints, constraints
 from policyengine.allocation.cycle import Cycle, FixedTargets, grid
-from policyengine.allocation.sizing import size
+from policyengine.allocation.sizing import codes_of, size
 from policyengine.allocation.sleeves import SLEEVES, relative, retained
 from policyengine.cli import DATA
 from policyengine.evidence.replay import replay_evidence
@@ -225,7 +225,13 @@ def test_limits_off_are_untouched_to_the_bit() -> None:
     asked = grid(stream, off.universe)
     cycle = Cycle([off.arm(Arm.CANDIDATE)], stream, asked, off.universe, allow_short=True, periods_per_year=252)
     buckets = [off.universe.bucket(panel.symbols[code]) for code in stream.rows.code]
-    sized = size(off.candidate.sizing, stream.rows.confidence, buckets=buckets, regimes=[None] * len(buckets), features={})
+    sized = size(
+        off.candidate.sizing,
+        stream.rows.confidence,
+        buckets=codes_of(buckets),
+        regimes=[None] * len(buckets),
+        features={},
+    )
     shares = relative(asked, by_sleeve=True) * retained(asked, sized.effective)
     safe = np.array([off.universe.bucket(s) == "safe" for s in panel.symbols])
     requested = (

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policyengine.errors import DataError, OutputError
-from policyengine.evidence.grid_files import STALE_DAYS, Chunk, Chunks, growing, join, lines, read_rows, remove_stale
-from policyengine.store import write_csv
+from policyengine.evidence.grid_files import STALE_DAYS, Chunk, Chunks, join, read_rows, remove_stale
+from policyengine.store import csv_lines, growing, write_csv
 
 CELLS = st.one_of(
     st.none(),
@@ -32,9 +32,9 @@ def test_a_table_that_grows_is_the_table_that_is_written(tmp_path_factory: pytes
     folder = tmp_path_factory.mktemp("t")
     write_csv(folder / "once.csv", COLUMNS, rows)
     with growing(folder / "grown.csv") as write:
-        write(lines(COLUMNS, [dict(zip(COLUMNS, COLUMNS, strict=True))]))
+        write(csv_lines(COLUMNS, [dict(zip(COLUMNS, COLUMNS, strict=True))]))
         for row in rows:
-            write(lines(COLUMNS, [row]))
+            write(csv_lines(COLUMNS, [row]))
     assert (folder / "grown.csv").read_bytes() == (folder / "once.csv").read_bytes()
     write_csv(folder / "again.csv", COLUMNS, list(read_rows(folder / "once.csv")))
     assert (folder / "again.csv").read_bytes() == (folder / "once.csv").read_bytes()
@@ -42,7 +42,7 @@ def test_a_table_that_grows_is_the_table_that_is_written(tmp_path_factory: pytes
 
 def test_a_number_that_is_not_finite_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown is null, never NaN"):
-        lines(COLUMNS, [{"policy": float("nan")}])
+        csv_lines(COLUMNS, [{"policy": float("nan")}])
 
 
 def test_nothing_stays_of_a_table_that_fails(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ import pytest
 from policyengine.errors import DataError
 from policyengine.evidence import trade_history
 from policyengine.evidence.evidence import Evidence
-from policyengine.evidence.metrics import BUCKETS, measure
+from policyengine.evidence.metrics import measure
 from policyengine.evidence.trade_history import scales, trade_history_evidence, trial_returns
-from policyengine.records import Arm, Bucket
+from policyengine.records import BUCKETS, Arm, Bucket
 from policyengine.spec.root import Spec
 from tests.conftest import composed_spec
 from tests.ledgers import opened, rows, written

@@ -2,41 +2,20 @@
 
 from __future__ import annotations
 
-import time
 import tracemalloc
 from collections.abc import Callable
 
 import pytest
 
-from policyengine.evidence.grid import Comparison, cells
-from policyengine.evidence.grid_files import lines
-from policyengine.evidence.matrix import flat
 from policyengine.spec.root import Spec
 from policyengine.tasks.evaluate import evaluate
 from policyengine.tasks.run import Run
 from tests.conftest import composed_spec
-from tests.unit.evidence.test_grid import POLICIES, WINDOWS
-from tests.unit.evidence.test_matrix import arm
 
 
 def of(policies: int) -> Spec:
     axes = f"sizing.multipliers.core:{{start:0.1,stop:1.0,num:{policies // 8}}},sizing.multipliers.spec:{{start:0.1,stop:0.8,step:0.1}}"
     return composed_spec("experiment=grid", "window.as_of=2000-06-30", f"grid.axes={{{axes}}}")
-
-
-def test_ten_times_the_policies_take_ten_times_as_long_to_measure_and_write() -> None:
-    comparison, candidates = Comparison(arm(1), WINDOWS, baseline_hash="b", confidence=0.95), [arm(seed) for seed in range(2, 12)]
-    columns = ["policy", *flat(comparison.rows(arm(2), "p")[0])]
-
-    def seconds(policies: int) -> float:
-        started = time.process_time()
-        for number in range(policies):
-            rows = comparison.rows(candidates[number % 10], "p")
-            lines(columns, [cells(number, POLICIES[0], row) for row in rows])
-        return time.process_time() - started
-
-    seconds(20)
-    assert min(seconds(400) for _ in range(3)) <= 13.0 * min(seconds(40) for _ in range(3))
 
 
 @pytest.mark.long
