@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policyengine.allocation.constraints import Constraints
+from policyengine.allocation.reductions import across, every, some
 from policyengine.allocation.shell import project
 from policyengine.errors import BrokenInvariant, Ruined
 from policyengine.records import TOLERANCE
@@ -98,7 +99,7 @@ class OrderSizer:
             Ruined: a policy has no capital left.
             BrokenInvariant: an order on a name that cannot trade, or past the other side of its target.
         """
-        if not bool((nav > 0.0).all()):
+        if not every(nav > 0.0):
             raise Ruined(f"NAV fell to {nav.min():,.2f}; a policy without capital cannot trade")
         unit = np.abs(price)
         exposure = quantity * unit
@@ -107,7 +108,8 @@ class OrderSizer:
         closing = (weights == 0.0) & (quantity != 0.0)
         small = wanted & (change < self._execution.min_trade_frac) & ~closing
         rejected: dict[Reject, Bools] = {}
-        if not tradable.all():
+        all_open = every(tradable)
+        if not all_open:
             rejected[Reject.STALE_PRICE] = wanted & ~small & ~tradable & priced
             rejected[Reject.NO_PRICE] = wanted & ~small & ~priced
         weights, held_back = self._within_turnover(exposure / nav[:, None], weights)
@@ -117,12 +119,12 @@ class OrderSizer:
         small &= ~plan.traded
         requested = wanted & ~small
         rejected |= {Reject.BUYING_POWER: plan.cut, Reject.BELOW_MINIMUM: small}
-        target = np.divide(plan.weights * plan.value[:, None], unit, out=np.zeros_like(weights), where=plan.traded)
+        target = np.divide(plan.weights * plan.value[:, None], unit, out=np.zeros(weights.shape), where=plan.traded)
         if self._lots is not None:
             target = _whole_lots(target, self._lots)
         ordered = np.where(plan.traded, target - quantity, 0.0)
         _check(ordered, quantity, weights, tradable)
-        stuck = (~tradable & (quantity != 0.0)).any(axis=1) if not tradable.all() else np.zeros_like(plan.over)
+        stuck = np.zeros(nav.size, dtype=np.bool_) if all_open else (~tradable & (quantity != 0.0)).any(axis=1)
         return Orders(
             quantity=ordered,
             requested=requested,
@@ -162,10 +164,10 @@ class OrderSizer:
             value = value_after_costs(nav, exposure, weights, traded, cost_frac) - rounding
             after = np.where(traded, weights, exposure / value[:, None])
             over = self._over(np.abs(after), traded)
-            if not over.any():
+            if not some(over):
                 return _Plan(weights=weights, traded=traded, value=value, over=over, cut=cut)
             extended = traded | (over[:, None] & tradable & (np.abs(weights) < np.abs(after)))
-            if not bool((extended & ~traded).any()):
+            if not some(extended & ~traded):
                 rows = np.flatnonzero(over & ~squeezed)
                 if rows.size == 0:
                     return _Plan(weights=weights, traded=traded, value=value, over=over, cut=cut)
@@ -188,15 +190,15 @@ class OrderSizer:
 
     def _over(self, size: Floats, traded: Bools) -> Bools:
         """Policies (P,) whose absolute exposures exceed a limit or their capital; by more than the band, where nothing trades."""
-        group = (size[:, None, :] * self._groups).sum(axis=2)
+        group = np.add.reduce(size[:, None, :] * self._groups, axis=2)
         over = _exceeds(size, group, self._exact)
-        if self._drifted is not None and over.any():
+        if self._drifted is not None and some(over):
             over = np.where(traded.any(axis=1), over, _exceeds(size, group, self._drifted))
-        return np.asarray(over | (np.add.reduce(size, axis=1) > 1.0 + TOLERANCE))
+        return np.asarray(over | (across(size) > 1.0 + TOLERANCE))
 
 
 def _exceeds(size: Floats, group: Floats, caps: tuple[Floats, Floats]) -> Bools:
-    return np.asarray((size > caps[0]).any(axis=1) | (group > caps[1]).any(axis=1))
+    return np.asarray(np.logical_or.reduce(size > caps[0], axis=1) | np.logical_or.reduce(group > caps[1], axis=1))
 
 
 def value_after_costs(nav: Floats, exposure: Floats, weights: Floats, traded: Bools, cost_frac: float) -> Floats:
@@ -209,11 +211,11 @@ def value_after_costs(nav: Floats, exposure: Floats, weights: Floats, traded: Bo
     value = nav
     side = np.sign(weights * value[:, None] - exposure)
     for _ in range(4):
-        held = np.add.reduce(np.where(traded, side * exposure, 0.0), axis=1)
-        wanted = np.add.reduce(np.where(traded, side * weights, 0.0), axis=1)
+        held = across(np.where(traded, side * exposure, 0.0))
+        wanted = across(np.where(traded, side * weights, 0.0))
         value = (nav + cost_frac * held) / (1.0 + cost_frac * wanted)
         settled = np.sign(weights * value[:, None] - exposure)
-        if bool(((settled == side) | ~traded).all()):
+        if every((settled == side) | ~traded):
             break
         side = settled
     return value
@@ -227,11 +229,11 @@ def _whole_lots(target: Floats, lots: Floats) -> Floats:
 
 def _check(ordered: Floats, quantity: Floats, weights: Floats, tradable: Bools) -> None:
     """Refuse, before any of them is sent, orders on names without a fresh price or that end on the other side of their target."""
-    if not np.isfinite(ordered).all():
+    if not every(np.isfinite(ordered)):
         raise BrokenInvariant("an order is not a finite quantity")
-    if not tradable.all() and bool(ordered[:, ~tradable].any()):
+    if not every(tradable) and bool(ordered[:, ~tradable].any()):
         raise BrokenInvariant("an order on a name without a fresh price")
     moved = ordered != 0.0
     after = np.where(moved, quantity + ordered, 0.0)
-    if bool((after * weights < 0.0).any()):
+    if some(after * weights < 0.0):
         raise BrokenInvariant("an order would end on the other side of its target")

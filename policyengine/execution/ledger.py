@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from policyengine.allocation.reductions import across, every
 from policyengine.errors import BrokenInvariant
 from policyengine.records import TOLERANCE
 
@@ -38,12 +39,6 @@ class Fills:
     cost: Floats
     closed: Floats
     realized: Floats
-
-
-def across(values: Floats) -> Floats:
-    """Sum over instruments, (P,); `ndarray.sum` without its overhead, which a replay pays on every session."""
-    total: Floats = np.add.reduce(values, axis=1)
-    return total
 
 
 def empty_book(policies: int, instruments: int, capital: float) -> Book:
@@ -75,7 +70,7 @@ def fill(book: Book, nav: Floats, quantity: Floats, price: Floats, cost_frac: fl
     entry = price + np.sign(quantity) * cost_per_unit
     kept = held - closed
     total = kept + opened
-    blended = np.divide(kept * book.basis + opened * entry, total, out=np.zeros_like(total), where=total > 0.0)
+    blended = np.divide(kept * book.basis + opened * entry, total, out=np.zeros(total.shape), where=total > 0.0)
     basis = np.where(opened > 0.0, blended, np.where(after == 0.0, 0.0, book.basis))
     paid = across(cost)
     result = Book(cash=book.cash - across(quantity * price) - paid, quantity=after, basis=basis)
@@ -85,5 +80,5 @@ def fill(book: Book, nav: Floats, quantity: Floats, price: Floats, cost_frac: fl
 
 def _check_identity(expected: Floats, found: Floats) -> None:
     gap = np.abs(found - expected)
-    if not bool((gap <= TOLERANCE * np.maximum(1.0, np.abs(expected))).all()):
+    if not every(gap <= TOLERANCE * np.maximum(1.0, np.abs(expected))):
         raise BrokenInvariant(f"cash + positions differs from NAV less costs by {gap.max():g} after fills")

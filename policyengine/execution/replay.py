@@ -5,17 +5,18 @@ Weights decided on session t fill at the close of session t + 1, so nothing fill
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from policyengine.allocation.cycle import Decider, Decision
+from policyengine.allocation.cycle import Decider
 from policyengine.allocation.orders import GUARDRAILS, Orders, OrderSizer, Reject
 from policyengine.allocation.sleeves import SLEEVES
 from policyengine.execution.capacity import within_capacity
-from policyengine.execution.ledger import Book, Fills, across, fill
+from policyengine.execution.ledger import Book, Fills, fill
 from policyengine.execution.session import Day, Done, Standing, opening, session
 from policyengine.market.panel import PricePanel
 from policyengine.spec.execution import ExecutionSpec
@@ -24,6 +25,8 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 _BITS = tuple(np.uint8(1 << reason) for reason in Reject)
 """A name may be held back for several reasons at once: a bit for each."""
+_CELLS = 1 << 11
+"""So many policies x instruments x sessions wait to be written together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +140,7 @@ def days(panel: PricePanel, rate: Floats) -> Iterator[Day]:
 
 
 class _Record:
-    """Collects curves while the replay runs."""
+    """Collects curves while the replay runs; many sessions at once, for a call of NumPy costs more than the numbers of one."""
 
     def __init__(self, policies: int, sessions: int, instruments: int) -> None:
         shape = (policies, sessions)
@@ -149,34 +152,56 @@ class _Record:
         self._rejected = np.zeros((*shape, instruments), dtype=np.uint8)
         self._breach, self._held_over = np.zeros(shape, dtype=np.bool_), np.zeros(shape, dtype=np.bool_)
         self._rows: list[tuple[NDArray[np.generic], ...]] = []
+        self._waiting: list[tuple[Day, Standing, Done]] = []
+        self._most = max(1, _CELLS // max(1, policies * instruments))
 
     def session(self, day: Day, standing: Standing, done: Done) -> None:
-        t = day.index
-        self._nav[:, t], self._interest[:, t] = standing.nav, done.interest
-        self._exposure[:, t] = standing.book.quantity * np.abs(day.price) / standing.nav[:, None]
-        if standing.decision is not None:
-            self._decision(t, standing.decision)
-        if done.orders is not None and done.fills is not None:
-            self._fills(t, done.orders, done.fills, day.price)
+        self._waiting.append((day, standing, done))
+        if len(self._waiting) == self._most:
+            self._keep()
 
-    def _decision(self, t: int, decision: Decision) -> None:
-        self._allocated[:, t], self._weights[:, t], self._fracs[:, t] = decision.allocated, decision.weights, decision.fracs
+    def _keep(self) -> None:
+        days, standings = [day for day, _, _ in self._waiting], [standing for _, standing, _ in self._waiting]
+        at = slice(days[0].index, days[-1].index + 1)
+        nav = self._nav[:, at] = _together([standing.nav for standing in standings])
+        self._interest[:, at] = _together([done.interest for _, _, done in self._waiting])
+        price = np.abs(np.stack([day.price for day in days]))
+        self._exposure[:, at] = _together([standing.book.quantity for standing in standings]) * price / nav[:, :, None]
+        decisions = [standing.decision for standing in standings if standing.decision is not None]
+        self._allocated[:, at] = _together([decision.allocated for decision in decisions])
+        self._weights[:, at] = _together([decision.weights for decision in decisions])
+        self._fracs[:, at] = _together([decision.fracs for decision in decisions])
+        traded = [(day, done.orders, done.fills) for day, _, done in self._waiting if done.orders is not None and done.fills is not None]
+        if traded:
+            when, orders, fills = zip(*traded, strict=True)
+            self._orders(slice(when[0].index, when[-1].index + 1), orders)
+            self._fills(when, fills)
+        self._waiting = []
 
-    def _fills(self, t: int, orders: Orders, fills: Fills, price: Floats) -> None:
-        at = policy, instrument = np.nonzero(fills.quantity)
-        self._cost[:, t] = across(fills.cost)
-        self._traded[:, t] = across(np.abs(fills.quantity) * np.abs(price))
-        self._requests[:, t] = orders.requests
-        self._requested[:, t] = orders.requested
-        self._rejected[:, t] = sum(names * _BITS[reason] for reason, names in orders.rejected.items())
-        self._breach[:, t], self._held_over[:, t] = orders.breach, orders.held_over
-        if policy.size:
-            row = np.full(policy.size, t, dtype=np.int64)
-            self._rows.append(
-                (row, policy, instrument, fills.quantity[at], price[instrument], fills.cost[at], fills.closed[at], fills.realized[at])
-            )
+    def _orders(self, at: slice, orders: Sequence[Orders]) -> None:
+        self._requests[:, at] = _together([one.requests for one in orders])
+        self._requested[:, at] = _together([one.requested for one in orders])
+        self._breach[:, at] = _together([one.breach for one in orders])
+        self._held_over[:, at] = _together([one.held_over for one in orders])
+        for reason, bit in zip(Reject, _BITS, strict=True):
+            found = [(t, one.rejected[reason]) for t, one in enumerate(orders, at.start) if reason in one.rejected]
+            if found:
+                self._rejected[:, [t for t, _ in found]] |= _together([names for _, names in found]) * bit
+
+    def _fills(self, days: Sequence[Day], fills: Sequence[Fills]) -> None:
+        first = days[0].index
+        quantity, cost, closed, realized = (
+            np.stack([getattr(one, name) for one in fills]) for name in ("quantity", "cost", "closed", "realized")
+        )
+        price = np.stack([day.price for day in days])
+        self._cost[:, first : first + len(days)] = np.add.reduce(cost, axis=2).T
+        self._traded[:, first : first + len(days)] = np.add.reduce(np.abs(quantity) * np.abs(price)[:, None, :], axis=2).T
+        row, policy, instrument = at = np.nonzero(quantity)
+        self._rows.append((row + first, policy, instrument, quantity[at], price[row, instrument], cost[at], closed[at], realized[at]))
 
     def curves(self) -> Curves:
+        if self._waiting:
+            self._keep()
         empty = (np.zeros(0, dtype=np.int64),) * 3 + (np.zeros(0),) * 5
         columns = [np.concatenate(c) for c in zip(*self._rows, strict=True)] if self._rows else list(empty)
         names = ("session", "policy", "instrument", "quantity", "price", "cost", "closed", "realized")
@@ -197,3 +222,8 @@ class _Record:
             held_over=self._held_over,
             fills=FillTable(**dict(zip(names, columns, strict=True))),
         )
+
+
+def _together(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Arrays (P, ..) of sessions that follow one another, (P, T, ..)."""
+    return np.stack(arrays, axis=1)

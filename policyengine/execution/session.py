@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from policyengine.allocation.cycle import Decider, Decision
 from policyengine.allocation.orders import Orders, OrderSizer, Reject
+from policyengine.allocation.reductions import across, some
 from policyengine.allocation.scaler import RiskState, empty_risk_state, updated
-from policyengine.execution.ledger import Book, Fills, across, empty_book
+from policyengine.execution.ledger import Book, Fills, empty_book
 from policyengine.spec.execution import ExecutionSpec
 
 Floats = NDArray[np.float64]
@@ -128,7 +129,7 @@ def interest_on(book: Book, day: Day, execution: ExecutionSpec) -> Floats:
     fee = execution.borrow_bps / 10_000.0 * day.elapsed_days / DAYS_PER_YEAR
     interest: Floats = book.cash * np.where(book.cash < 0.0, day.rate + spread, day.rate)
     short = book.quantity < 0.0
-    if short.any():
+    if some(short):
         interest = interest - fee * across(np.where(short, -book.quantity * np.abs(day.price), 0.0))
     return interest
 

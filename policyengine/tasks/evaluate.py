@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -52,11 +53,13 @@ def evaluate(spec: Spec, task: EvaluateTask, run: Run) -> Mapping[str, Any]:
     started = run.clock()
     if spec.evidence.publish and run.in_sweep:
         raise ConfigError("evidence.publish", "true in a sweep: a sweep's job never becomes the canonical artifact")
-    with _opened(spec, run) as market:
+    with _opened(spec, run) as market, ThreadPoolExecutor(1) as aside:
         made = _make(spec, run, market)
+        tables = aside.submit(_write_tables, run.folder, made.evidence)
         sitting = _sitting(spec, task, run, made)
         evidence = replace(made.evidence, notes=(*made.evidence.notes, *partial_windows(sitting.windows, made.evidence.baseline.sessions)))
         decided = decide_on(spec, evidence, sitting)
+        tables.result()
     run.progress.close()
     stored = artifact(
         spec,
@@ -70,7 +73,7 @@ def evaluate(spec: Spec, task: EvaluateTask, run: Run) -> Mapping[str, Any]:
         run_id=run.run_id,
         created_at=run.created_at,
     )
-    files = _write(run, stored, decided.facts, made.evidence)
+    files = _write(run, stored, decided.facts)
     if isinstance(spec.evidence, WalkForwardEvidence) and not run.in_sweep:
         _keep(spec, run, made)
     if spec.evidence.publish:
@@ -183,10 +186,14 @@ def _day(session: np.datetime64) -> date:
     return value
 
 
-def _write(run: Run, made: Mapping[str, Any], facts: Facts, evidence: Evidence) -> dict[str, str]:
-    stamp = run.created_at.replace("-", "").replace(":", "").split(".")[0]
+def _write_tables(folder: Path, evidence: Evidence) -> None:
+    """What the report draws from; on a thread, for it waits for Arrow and the disk while the evidence is judged."""
     for name, table in evidence.tables.items():
-        write_parquet(run.folder / f"{name}.parquet", table)
+        write_parquet(folder / f"{name}.parquet", table)
+
+
+def _write(run: Run, made: Mapping[str, Any], facts: Facts) -> dict[str, str]:
+    stamp = run.created_at.replace("-", "").replace(":", "").split(".")[0]
     flat_rows = [flat(row) for row in facts.rows]
     write_csv(run.folder / "matrix.csv", columns(flat_rows), flat_rows)
     matrix = run.folder / f"barbell_pnl_matrix_{stamp}.json"
