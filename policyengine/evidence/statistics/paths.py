@@ -7,7 +7,11 @@ elementwise operations a session, exact under compounding, and no path is stored
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +19,12 @@ from numpy.typing import NDArray
 from policyengine.errors import DataError
 
 _Floats = NDArray[np.float64]
-_Whole = NDArray[np.int32] | NDArray[np.int64]
+_Whole = NDArray[np.signedinteger[Any]]
 
 _ROWS = 2048
 """Resamples advanced together. Part of the definition of the draws, hence of the bits."""
+_THREADS = 2
+"""Chunks of resamples measured at a time, while the next is drawn. Decides no bit."""
 _TILE = 32
 """Sessions gathered at a time; a tile of both arms stays in a core's cache."""
 _RICHEST = 1e150
@@ -65,20 +71,35 @@ def path_differences(
     """
     if baseline.size * mean_block >= 1 << 31:
         raise DataError("baseline", f"{baseline.size} sessions in blocks of {mean_block} are more than can be resampled")
-    worker = _Worker(baseline, candidate, mean_block, min(_ROWS, n_boot), matched)
-    chunks = [worker.run(min(_ROWS, n_boot - start), rng) for start in range(0, n_boot, _ROWS)]
+    chunks = list(_measured(_Paths(baseline, candidate, mean_block, matched), n_boot, rng))
     total_return, max_drawdown, profit_factor = (np.concatenate(part) for part in zip(*chunks, strict=True))
     return PathDifferences(total_return=total_return, max_drawdown=max_drawdown, profit_factor=profit_factor)
 
 
-class _Worker:
-    """Tables and buffers of one call; each `run` resamples once more into them.
+_Measured = tuple[_Floats, _Floats, _Floats]
+"""d total return, d max_drawdown and d profit factor of a chunk, (rows,) each."""
+
+
+def _measured(paths: _Paths, n_boot: int, rng: np.random.Generator) -> Iterator[_Measured]:
+    """Chunks in turn: drawn one after the other, for each advances `rng`, and measured on threads."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        waiting: deque[Future[_Measured]] = deque()
+        for start in range(0, n_boot, _ROWS):
+            if len(waiting) == _THREADS:
+                yield waiting.popleft().result()
+            waiting.append(pool.submit(paths.measure, paths.draw(min(_ROWS, n_boot - start), rng)))
+        while waiting:
+            yield waiting.popleft().result()
+
+
+class _Paths:
+    """Tables of one call; `draw` says which sessions each resample has, `measure` what it comes to.
 
     Both arms travel as one array (.., 2 rows) with arms alternating: gathered as the two halves of a complex number, and
     everything after that is elementwise.
     """
 
-    def __init__(self, baseline: _Floats, candidate: _Floats, mean_block: int, rows: int, matched: bool) -> None:
+    def __init__(self, baseline: _Floats, candidate: _Floats, mean_block: int, matched: bool) -> None:
         self.n = baseline.size
         # A run of n sessions that starts at n - 1 ends at 2n - 2: a doubled table needs no wrapping.
         self.table = np.tile(baseline + 1j * candidate, 2)
@@ -88,45 +109,55 @@ class _Worker:
         self.words_per_session = np.uint32((1 << 32) // (self.n * mean_block))
         self.matched = matched
         # Keys hold day and session side by side; 16 bits each are enough for a century of sessions and twice as fast.
-        self.shift, whole = (16, np.int32) if self.n < 1 << 15 else (32, np.int64)
-        # Buffers, because fresh arrays of this size cost more than filling them.
-        self.sessions = np.empty((self.n, rows), dtype=whole)
-        self.drawn, self.older = (np.empty((_TILE, rows), dtype=whole) for _ in range(2))
-        self.starts = np.empty((_TILE, rows), dtype=np.bool_)
-        self.gathered = np.empty((_TILE, rows), dtype=np.complex128)
-        self.scratch = np.empty((_TILE, 2 * rows))
+        self.shift = 16 if self.n < 1 << 15 else 32
+        self.whole: type[np.signedinteger[Any]] = np.int32 if self.n < 1 << 15 else np.int64
 
-    def run(self, rows: int, rng: np.random.Generator) -> tuple[_Floats, _Floats, _Floats]:
-        """One chunk: (d total return, d max_drawdown, d profit factor), each (rows,)."""
-        sessions = self.sessions[:, :rows]
+    def draw(self, rows: int, rng: np.random.Generator) -> _Whole:
+        """Sessions of so many resamples, (n, rows)."""
+        sessions = np.empty((self.n, rows), dtype=self.whole)
+        # Buffers, because fresh arrays of this size cost more than filling them.
+        buffers = (
+            np.empty((_TILE, rows), dtype=self.whole),
+            np.empty((_TILE, rows), dtype=self.whole),
+            np.empty((_TILE, rows), dtype=np.bool_),
+        )
+        last = np.zeros(rows, dtype=self.whole)
+        for first in range(0, self.n, _TILE):
+            last = self._draw(sessions[first : first + _TILE], first, last, rng, buffers)
+        return sessions
+
+    def measure(self, sessions: _Whole) -> _Measured:
+        """What the resamples of `sessions` (n, rows) come to."""
+        rows = sessions.shape[1]
+        gathered, buffer = np.empty((_TILE, rows), dtype=np.complex128), np.empty((_TILE, 2 * rows))
         sums, squares, sizes, wealth = (np.zeros(2 * rows) for _ in range(4))
         wealth += 1.0
-        last = np.zeros(rows, dtype=sessions.dtype)
         for first in range(0, self.n, _TILE):
-            last = self._draw(sessions[first : first + _TILE], first, last, rng)
-            tile = self._gather(sessions[first : first + _TILE])
-            scratch = self.scratch[: tile.shape[0], : 2 * rows]
+            tile = self._gather(sessions[first : first + _TILE], gathered)
+            scratch = buffer[: tile.shape[0]]
             sums += np.add.reduce(tile, axis=0)
             squares += np.einsum("tr,tr->r", tile, tile)
             sizes += np.add.reduce(np.abs(tile, out=scratch), axis=0)
             np.multiply(wealth, np.multiply.reduce(self._wealth(tile), axis=0), out=wealth)
             np.minimum(wealth, _RICHEST, out=wealth)
         scale, flat = self._scale(sums / self.n, squares / self.n)
-        drawdown = self._drawdowns(sessions, scale)
+        drawdown = self._drawdowns(sessions, scale, gathered)
         # Twice the losses and twice the gains: sums of |x| -+ x.
         losses, gains = sizes - sums, sizes + sums
         factor = np.divide(gains, losses, out=np.full(2 * rows, np.nan), where=losses > _NO_LOSS)
         difference = np.where(flat, 1.0, drawdown[1::2] - drawdown[::2])
         return wealth[1::2] - wealth[::2], difference, factor[1::2] - factor[::2]
 
-    def _draw(self, out: _Whole, first: int, last: _Whole, rng: np.random.Generator) -> _Whole:
+    def _draw(
+        self, out: _Whole, first: int, last: _Whole, rng: np.random.Generator, buffers: tuple[_Whole, _Whole, NDArray[np.bool_]]
+    ) -> _Whole:
         """Fill `out` (days, rows) with sessions; `last` and the result hold the newest block start of each row as a key.
 
         One draw decides both: below n it starts a block at that session, else the block goes on. A key is day and session side by
         side, so the newest start is a running maximum.
         """
         days = np.arange(first, first + out.shape[0], dtype=out.dtype)[:, None]
-        drawn, older, starts = (buffer[: out.shape[0], : out.shape[1]] for buffer in (self.drawn, self.older, self.starts))
+        drawn, older, starts = (buffer[: out.shape[0]] for buffer in buffers)
         words = rng.integers(0, 1 << 64, size=(out.size + 1) // 2, dtype=np.uint64).view(np.uint32)[: out.size].reshape(out.shape)
         np.floor_divide(words, self.words_per_session, out=words)
         np.copyto(drawn, words, casting="unsafe")
@@ -145,8 +176,8 @@ class _Worker:
         np.add(out, days, out=out)
         return last
 
-    def _gather(self, sessions: _Whole) -> _Floats:
-        tile = self.gathered[: sessions.shape[0], : sessions.shape[1]]
+    def _gather(self, sessions: _Whole, gathered: NDArray[np.complex128]) -> _Floats:
+        tile = gathered[: sessions.shape[0]]
         np.take(self.table, sessions, out=tile, mode="clip")
         return tile.view(np.float64)
 
@@ -167,13 +198,13 @@ class _Worker:
         scale[1::2] = np.sqrt(np.maximum(ratio, 0.0))
         return scale, flat
 
-    def _drawdowns(self, sessions: _Whole, scale: _Floats) -> _Floats:
+    def _drawdowns(self, sessions: _Whole, scale: _Floats, gathered: NDArray[np.complex128]) -> _Floats:
         level, lowest = np.ones_like(scale), np.ones_like(scale)
         # An array of ones: NumPy has no vectorised minimum with a scalar.
         peak = np.ones_like(scale)
         largest = float(np.max(scale))
         for first in range(0, self.n, _TILE):
-            tile = self._gather(sessions[first : first + _TILE])
+            tile = self._gather(sessions[first : first + _TILE], gathered)
             np.multiply(tile, scale, out=tile)
             for today in self._wealth(tile, largest):
                 np.multiply(level, today, out=today)

@@ -17,9 +17,8 @@ def _arms(n: int = 100, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 def _sessions(b: np.ndarray, c: np.ndarray, mean_block: int, rows: int, seed: int) -> np.ndarray:
     """The sessions (n, rows) that one chunk draws, before the end is joined to the start."""
-    worker = paths._Worker(b, c, mean_block, rows, True)
-    worker.run(rows, np.random.default_rng(seed))
-    return np.asarray(worker.sessions % b.size)
+    drawn = paths._Paths(b, c, mean_block, True).draw(rows, np.random.default_rng(seed))
+    return np.asarray(drawn % b.size)
 
 
 @pytest.mark.parametrize("matched", [True, False])
@@ -68,10 +67,9 @@ def test_same_distribution_as_arch() -> None:
 def test_long_samples_use_wide_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     n = 1 << 15
     b = 0.001 * np.sin(np.arange(n, dtype=np.float64))
-    worker = paths._Worker(b, 0.5 * b, 100, 2, True)
-    worker.run(2, np.random.default_rng(1))
-    assert worker.sessions.dtype == np.int64
-    follows = np.mean((worker.sessions[1:] - worker.sessions[:-1]) % n == 1)
+    sessions = paths._Paths(b, 0.5 * b, 100, True).draw(2, np.random.default_rng(1))
+    assert sessions.dtype == np.int64
+    follows = np.mean((sessions[1:] - sessions[:-1]) % n == 1)
     assert follows == pytest.approx(0.99, abs=0.003)
 
 
@@ -93,6 +91,16 @@ def test_a_candidate_that_does_not_move_is_the_worst_case_not_a_pass() -> None:
     flat = found.max_drawdown == 1.0
     assert 0 < int(np.count_nonzero(flat)) < 200
     assert np.all(np.isnan(found.profit_factor))
+
+
+def test_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    b, c = _arms()
+    found = []
+    for threads in (1, 2, 5):
+        monkeypatch.setattr(paths, "_THREADS", threads)
+        one = path_differences(b, c, mean_block=6, n_boot=9_999, rng=np.random.default_rng(1))
+        found.append((one.total_return.tobytes(), one.max_drawdown.tobytes(), one.profit_factor.tobytes()))
+    assert found[0] == found[1] == found[2]
 
 
 def test_absurd_returns_raise_no_warning() -> None:
