@@ -165,7 +165,7 @@ class _Record:
         at = slice(days[0].index, days[-1].index + 1)
         nav = self._nav[:, at] = _together([standing.nav for standing in standings])
         self._interest[:, at] = _together([done.interest for _, _, done in self._waiting])
-        price = np.abs(np.stack([day.price for day in days]))
+        price = np.abs(_stacked([day.price for day in days]))
         self._exposure[:, at] = _together([standing.book.quantity for standing in standings]) * price / nav[:, :, None]
         decisions = [standing.decision for standing in standings if standing.decision is not None]
         self._allocated[:, at] = _together([decision.allocated for decision in decisions])
@@ -191,9 +191,9 @@ class _Record:
     def _fills(self, days: Sequence[Day], fills: Sequence[Fills]) -> None:
         first = days[0].index
         quantity, cost, closed, realized = (
-            np.stack([getattr(one, name) for one in fills]) for name in ("quantity", "cost", "closed", "realized")
+            _stacked([getattr(one, name) for one in fills]) for name in ("quantity", "cost", "closed", "realized")
         )
-        price = np.stack([day.price for day in days])
+        price = _stacked([day.price for day in days])
         self._cost[:, first : first + len(days)] = np.add.reduce(cost, axis=2).T
         self._traded[:, first : first + len(days)] = np.add.reduce(np.abs(quantity) * np.abs(price)[:, None, :], axis=2).T
         row, policy, instrument = at = np.nonzero(quantity)
@@ -226,4 +226,9 @@ class _Record:
 
 def _together(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
     """Arrays (P, ..) of sessions that follow one another, (P, T, ..)."""
-    return np.stack(arrays, axis=1)
+    return _stacked(arrays).swapaxes(0, 1)
+
+
+def _stacked(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """`np.stack`, four times as fast for arrays as small as these."""
+    return np.concatenate(arrays).reshape(len(arrays), *arrays[0].shape)
