@@ -166,6 +166,11 @@ def write_parquet(path: Path, columns: Mapping[str, object]) -> None:
     Raises:
         OutputError: the folder cannot be made or written.
     """
+    write_bytes(path, parquet_bytes(columns))
+
+
+def parquet_bytes(columns: Mapping[str, object]) -> bytes:
+    """Equally long arrays as the bytes of a Parquet file."""
     import pyarrow as pa  # noqa: PLC0415 - 0.1 s, only where a file is written
     import pyarrow.parquet as pq  # noqa: PLC0415
 
@@ -174,7 +179,8 @@ def write_parquet(path: Path, columns: Mapping[str, object]) -> None:
     repeating = [name for name, column in zip(table.column_names, table.columns, strict=True) if _repeats(column, pa)]
     buffer = pa.BufferOutputStream()
     pq.write_table(table, buffer, compression="zstd", use_dictionary=repeating)
-    write_bytes(path, buffer.getvalue().to_pybytes())
+    content: bytes = buffer.getvalue().to_pybytes()
+    return content
 
 
 def rounded(value: object) -> Any:

@@ -36,7 +36,7 @@ from policyengine.spec.evidence import ReplayEvidence, TradeHistoryEvidence, Wal
 from policyengine.spec.health import REPLAY
 from policyengine.spec.root import Spec
 from policyengine.spec.task import EvaluateTask
-from policyengine.store import write_csv, write_json, write_parquet
+from policyengine.store import parquet_bytes, write_bytes, write_csv, write_json
 from policyengine.tasks.inputs import inputs, required, until
 from policyengine.tasks.run import Run
 
@@ -55,11 +55,10 @@ def evaluate(spec: Spec, task: EvaluateTask, run: Run) -> Mapping[str, Any]:
         raise ConfigError("evidence.publish", "true in a sweep: a sweep's job never becomes the canonical artifact")
     with _opened(spec, run) as market, ThreadPoolExecutor(1) as aside:
         made = _make(spec, run, market)
-        tables = aside.submit(_write_tables, run.folder, made.evidence)
+        tables = aside.submit(_packed, made.evidence)
         sitting = _sitting(spec, task, run, made)
         evidence = replace(made.evidence, notes=(*made.evidence.notes, *partial_windows(sitting.windows, made.evidence.baseline.sessions)))
         decided = decide_on(spec, evidence, sitting)
-        tables.result()
     run.progress.close()
     stored = artifact(
         spec,
@@ -73,7 +72,7 @@ def evaluate(spec: Spec, task: EvaluateTask, run: Run) -> Mapping[str, Any]:
         run_id=run.run_id,
         created_at=run.created_at,
     )
-    files = _write(run, stored, decided.facts)
+    files = _write(run, stored, decided.facts, tables.result())
     if isinstance(spec.evidence, WalkForwardEvidence) and not run.in_sweep:
         _keep(spec, run, made)
     if spec.evidence.publish:
@@ -186,13 +185,14 @@ def _day(session: np.datetime64) -> date:
     return value
 
 
-def _write_tables(folder: Path, evidence: Evidence) -> None:
-    """What the report draws from; on a thread, for it waits for Arrow and the disk while the evidence is judged."""
-    for name, table in evidence.tables.items():
-        write_parquet(folder / f"{name}.parquet", table)
+def _packed(evidence: Evidence) -> dict[str, bytes]:
+    """The files that the report draws from; made on a thread while the evidence is judged, and written once it is."""
+    return {f"{name}.parquet": parquet_bytes(table) for name, table in evidence.tables.items()}
 
 
-def _write(run: Run, made: Mapping[str, Any], facts: Facts) -> dict[str, str]:
+def _write(run: Run, made: Mapping[str, Any], facts: Facts, packed: Mapping[str, bytes]) -> dict[str, str]:
+    for name, content in packed.items():
+        write_bytes(run.folder / name, content)
     stamp = run.created_at.replace("-", "").replace(":", "").split(".")[0]
     flat_rows = [flat(row) for row in facts.rows]
     write_csv(run.folder / "matrix.csv", columns(flat_rows), flat_rows)
