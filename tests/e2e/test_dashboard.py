@@ -323,6 +323,7 @@ def test_eight_readers_and_a_writer_never_meet(written: Path) -> None:
         assert server.resident_mb() < MOST_MB
 
 
+@pytest.mark.long
 def test_a_writer_that_is_killed_leaves_what_was_last(written: Path) -> None:
     with served(written) as server:
         path = server.state_dir / "snapshots" / "paper.json"

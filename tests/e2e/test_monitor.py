@@ -64,6 +64,7 @@ def fires(states: dict[str, str]) -> set[str]:
     return {name for name, state in states.items() if state == "firing"}
 
 
+@pytest.mark.long
 def test_absent_then_traded_then_stale_then_torn(account: Account) -> None:
     absent = account.monitor(exits=1)
     assert fires(absent) == {"snapshot_absent"}
@@ -126,6 +127,7 @@ def test_a_dip_of_one_look_pages_nobody_and_a_firing_alert_violates_its_limit(ac
     assert (line["observed"], line["operator"], line["limit"]) == (0.7, "<", 0.75)
 
 
+@pytest.mark.long
 def test_kill_audit_and_gate_are_looked_at_as_they_stand_now(account: Account) -> None:
     """Not as they were when the snapshot was published."""
     account.trade("rollout=shadow")

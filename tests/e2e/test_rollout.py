@@ -170,6 +170,7 @@ def _killed_and_reset(team: Team) -> None:
     assert team.states()[-3:] == ["killed", "off", "shadow"]
 
 
+@pytest.mark.long
 def test_stale_data_pause_a_canary_and_nothing_below(team: Team) -> None:
     """The last session is of 2017, and the clock is the computer's."""
     stale = "rollout.guards.data_days=7"

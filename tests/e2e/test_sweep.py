@@ -63,6 +63,7 @@ def test_what_the_whole_sweep_rests_on_is_an_error_of_the_sweep(pe: Command, wor
     assert "Warning" not in result.stderr
 
 
+@pytest.mark.long
 def test_a_sweep_in_parallel_gives_the_same_matrix(pe: Command, tmp_path: Path) -> None:
     for name, launcher in (("one", "basic"), ("two", "joblib")):
         (tmp_path / name).mkdir()

@@ -44,6 +44,7 @@ def trade(pe: Command, prices: Path, *more: str, state: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scaler", ["none", "volatility"])
 def test_day_after_day_is_all_at_once(pe: Command, prices: Path, tmp_path: Path, scaler: str) -> None:
     """To the byte of the journal: nothing in it depends on when or how often the command ran."""

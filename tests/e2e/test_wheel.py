@@ -25,6 +25,7 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
+@pytest.mark.long
 def test_the_wheel_runs_on_its_own_files(unpacked: Path, tmp_path: Path) -> None:
     code = "import policyengine.cli as c; print(c.CONF); c.main()"
     env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(unpacked)}

@@ -241,6 +241,7 @@ def test_limits_off_are_untouched_to_the_bit() -> None:
     assert made.tobytes() == requested.tobytes()
 
 
+@pytest.mark.long
 @settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32 - 1))
 def test_the_order_of_rows_in_a_file_is_irrelevant(seed: int, run_in: Callable[..., Run], tmp_path: Path) -> None:
